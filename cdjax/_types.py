@@ -1,0 +1,35 @@
+"""Axis letters and the array types that more than one module uses.
+
+Axes:
+  H, W   height and width of a frame, px (of the canvas, where frames are padded)
+  t      frames
+  p      side of a square patch, px
+  s      scales
+  n      samples, patches or candidates
+  h, w   height and width of a feature map, cells
+  wf     w // 2 + 1, width of a half spectrum
+  c      candidate channels of the backbone
+  k      channels in use (distilled)
+"""
+
+from typing import Any
+
+from jaxtyping import Array, Bool, Complex, Float, Int, Shaped, UInt8
+
+Params = Any
+"""Weights of a network: a nested dict of arrays (empty for hand-crafted features)."""
+
+Box = Float[Array, "4"]
+"""(x, y, w, h), px: index from 0 of the top-left pixel, then size; centre xy + (wh - 1) / 2."""
+
+__all__ = [
+    "Array",
+    "Bool",
+    "Box",
+    "Complex",
+    "Float",
+    "Int",
+    "Params",
+    "Shaped",
+    "UInt8",
+]

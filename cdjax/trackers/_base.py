@@ -1,0 +1,69 @@
+"""What a tracker is: two pure functions and the values they exchange."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+
+from cdjax._types import Array, Box, Float, Int, Params
+
+
+class TrackOutput(NamedTuple):
+    """What a tracker says of one frame.
+
+    Attributes:
+      box: (x, y, w, h) in px, corner index from 0.
+      score: height of the response's peak; 1 is a perfect match with the label.
+      trust: peak-to-sidelobe ratio of the response; below about 5 the target is doubtful.
+      scale: size of the target against the first frame.
+      aux: diagnostics as a dict (response map, mask, energies) where the tracker's config
+        asks for them, otherwise ().
+    """
+
+    box: Box
+    score: Float[Array, ""]
+    trust: Float[Array, ""]
+    scale: Float[Array, ""]
+    aux: Any
+
+
+class TrackerState(Protocol):
+    """The fields that every tracker's state has; the rest is its own."""
+
+    @property
+    def box(self) -> Box:
+        """The box in the last frame."""
+        ...
+
+    @property
+    def frame_index(self) -> Int[Array, ""]:
+        """Index of the last frame seen, 0 after `init`."""
+        ...
+
+    @property
+    def num_channels(self) -> Int[Array, ""]:
+        """Channels in use."""
+        ...
+
+
+InitFn = Callable[..., Any]
+"""(params, frame, box, *, frame_hw=None, key=None) -> State"""
+
+StepFn = Callable[[Params, Any, Any], tuple[Any, TrackOutput]]
+"""(params, state, frame) -> (State, TrackOutput)"""
+
+
+class Tracker(NamedTuple):
+    """A tracker: pure functions of weights, state and frame.
+
+    Attributes:
+      init: `(params, frame, box, *, frame_hw=None, key=None) -> State`, learns the target
+        from the first frame. `frame` is uint8 [H, W, 3] RGB, [H, W, 1] or [H, W] gray, and may
+        be padded at the bottom and right; `frame_hw` is then the true size.
+      step: `(params, state, frame) -> (State, TrackOutput)`, a `jax.lax.scan` body.
+      compact: `state -> (Tracker, State)`, or None. Called on the host, outside any
+        transformation, after the second frame: returns the tracker whose arrays have just the
+        size that the distilled channels need, and the state cut down for it.
+    """
+
+    init: InitFn
+    step: StepFn
+    compact: Callable[[Any], tuple["Tracker", Any]] | None = None

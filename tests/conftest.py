@@ -1,0 +1,36 @@
+"""Shared fixtures: the data folder, and the strictness that every test runs under."""
+
+import os
+from pathlib import Path
+
+import jax
+import pytest
+
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def find_data() -> Path | None:
+    """Returns the data folder: CDJAX_DATA, else ../shared/data beside the checkout."""
+    if "CDJAX_DATA" in os.environ:
+        return Path(os.environ["CDJAX_DATA"])
+    default = ROOT.parent / "shared" / "data"
+    return default if default.is_dir() else None
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """The data folder; skips the test where there is none."""
+    folder = find_data()
+    if folder is None or not folder.is_dir():
+        pytest.skip(
+            "no data folder: set CDJAX_DATA to a folder with otb/, weights/ and parity/"
+        )
+    return folder
+
+
+@pytest.fixture(scope="session")
+def parity_dir(data_dir: Path) -> Path:
+    """The folder of numerical oracles."""
+    return data_dir / "parity"
