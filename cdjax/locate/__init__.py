@@ -1,1 +1,9 @@
-"""Stub."""
+"""Response to box."""
+
+from cdjax.locate._peak import Peak as Peak
+from cdjax.locate._peak import find_peak as find_peak
+from cdjax.locate._peak import peak_to_sidelobe as peak_to_sidelobe
+from cdjax.locate._update_box import clamp_scale as clamp_scale
+from cdjax.locate._update_box import update_box as update_box
+
+__all__ = ["Peak", "clamp_scale", "find_peak", "peak_to_sidelobe", "update_box"]

@@ -1,0 +1,99 @@
+"""Search-region crop: bilinear samples of a frame on a static grid."""
+
+import jax
+import jax.numpy as jnp
+
+from cdjax._types import Array, Float, Int, Shaped
+
+
+def as_rgb(frame: Shaped[Array, "H W"] | Shaped[Array, "H W ch"]) -> Shaped[Array, "H W ch"]:
+    """Gives a gray frame without a channel axis one; leaves others alone."""
+    return frame[..., None] if frame.ndim == 2 else frame
+
+
+def _taps(
+    centre: Float[Array, ""], extent: Float[Array, ""], out_size: int, limit: Int[Array, ""]
+) -> tuple[Int[Array, " p"], Int[Array, " p"], Float[Array, " p"]]:
+    """Two neighbours along one axis and the weight of the second, the border replicated."""
+    grid = jnp.arange(out_size, dtype=jnp.float32) - (out_size - 1) / 2
+    position = centre + grid * (extent / out_size)
+    # Clamping the position first keeps the weights finite for regions far outside.
+    position = jnp.clip(position, 0.0, limit.astype(jnp.float32) - 1.0)
+    low = jnp.floor(position)
+    weight = position - low
+    low = low.astype(jnp.int32)
+    return low, jnp.minimum(low + 1, limit - 1), weight
+
+
+def crop_patch(
+    frame: Shaped[Array, "H W ch"],
+    centre: Float[Array, "2"],
+    region_hw: Float[Array, "2"],
+    *,
+    out_hw: tuple[int, int],
+    frame_hw: Int[Array, "2"] | None = None,
+) -> Float[Array, "p q ch"]:
+    """Samples a region of a frame on an `out_hw` grid, bilinearly.
+
+    Samples lie at the centres of `out_hw` equal cells of the region, so a region as large as the
+    grid, centred so that samples meet pixels, is copied exactly. Outside the frame the border is
+    replicated [1, §4].
+
+    Args:
+      frame: pixels, any dtype; may be padded at the bottom and right.
+      centre: (x, y) of the region's centre, px, where pixel i has its centre at i.
+      region_hw: height and width of the region, px.
+      out_hw: number of rows and columns of samples.
+      frame_hw: true height and width of a padded frame; the whole array by default.
+
+    Returns:
+      Samples as float32, in the frame's units.
+
+    References:
+      [1] Ma et al., Hierarchical convolutional features for visual tracking, 2015 (its
+        `get_subwindow.m`). Differs: crop and resize in one bilinear step.
+    """
+    if frame_hw is None:
+        frame_hw = jnp.array(frame.shape[:2], jnp.int32)
+    top, bottom, row_weight = _taps(centre[1], region_hw[0], out_hw[0], frame_hw[0])
+    left, right, col_weight = _taps(centre[0], region_hw[1], out_hw[1], frame_hw[1])
+    # Rows first: each gathered row is one contiguous copy.
+    upper = jnp.take(frame, top, axis=0, mode="clip")
+    lower = jnp.take(frame, bottom, axis=0, mode="clip")
+
+    def columns(rows: Shaped[Array, "p W ch"]) -> Float[Array, "p q ch"]:
+        first = jnp.take(rows, left, axis=1, mode="clip").astype(jnp.float32)
+        second = jnp.take(rows, right, axis=1, mode="clip").astype(jnp.float32)
+        return first + (second - first) * col_weight[None, :, None]
+
+    above = columns(upper)
+    return above + (columns(lower) - above) * row_weight[:, None, None]
+
+
+def scale_pyramid(
+    frame: Shaped[Array, "H W ch"],
+    centre: Float[Array, "2"],
+    region_hw: Float[Array, "2"],
+    scales: Float[Array, " s"],
+    *,
+    out_hw: tuple[int, int],
+    frame_hw: Int[Array, "2"] | None = None,
+) -> Float[Array, "s p q ch"]:
+    """Crops the region at several scales; see `crop_patch`.
+
+    Args:
+      frame: pixels.
+      centre: (x, y) of the common centre, px.
+      region_hw: size of the region at scale 1, px.
+      scales: factors of the region's size.
+      out_hw: number of rows and columns of samples, at every scale.
+      frame_hw: true size of a padded frame.
+
+    Returns:
+      One patch a scale, float32.
+    """
+    return jax.vmap(
+        lambda scale: crop_patch(
+            frame, centre, region_hw * scale, out_hw=out_hw, frame_hw=frame_hw
+        )
+    )(scales)

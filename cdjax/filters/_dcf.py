@@ -1,0 +1,164 @@
+"""Discriminative correlation filters: the exact ridge solution and CF2's running model."""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+
+from cdjax._types import Array, Complex, Float
+from cdjax.filters._fourier import irfft2
+
+
+def solve_dcf(
+    samples_f: Complex[Array, "n c h wf"],
+    label_f: Complex[Array, "h wf"],
+    *,
+    reg: Float[Array, ""] | float,
+) -> Complex[Array, "c h wf"]:
+    """Solves the multi-channel correlation filter for n samples, exactly [1, Eq. 6-7].
+
+    Minimises sum_i ||sum_c conj(filter_c) sample_ic - label||^2 + reg sum_c ||filter_c||^2 at every
+    frequency, by the n x n dual or the c x c primal, whichever is smaller.
+
+    Args:
+      samples_f: half spectra of the windowed features; a channel of zeros gets a zero filter.
+      label_f: half spectrum of the label, peak at cell [0, 0].
+      reg: ridge (lambda / ||alpha||_1 of the paper), in units of |samples_f|^2, unnormalised FFT.
+
+    Returns:
+      The filter's half spectrum; `apply_filter` conjugates it.
+
+    References:
+      [1] Distilling channels for efficient deep tracking. Differs: the paper always solves the
+        primal; the dual is identical and costs n^2 c instead of c^3 a frequency.
+    """
+    data = jnp.moveaxis(samples_f, (0, 1), (-2, -1))  # [h, wf, n, c]
+    adjoint = jnp.conj(jnp.swapaxes(data, -1, -2))
+    n, c = data.shape[-2:]
+    target = jnp.broadcast_to(label_f[..., None, None], (*label_f.shape, n, 1))
+    if n <= c:
+        dual = data @ adjoint + reg * jnp.eye(n, dtype=data.dtype)[None, None]
+        solution = adjoint @ jnp.linalg.solve(dual, target)
+    else:
+        primal = adjoint @ data + reg * jnp.eye(c, dtype=data.dtype)[None, None]
+        solution = jnp.linalg.solve(primal, adjoint @ target)
+    return jnp.conj(jnp.moveaxis(solution[..., 0], -1, 0))
+
+
+def apply_filter(
+    filter_f: Complex[Array, "c h wf"],
+    search_f: Complex[Array, "*b c h wf"],
+    *,
+    hw: tuple[int, int],
+) -> Float[Array, "*b h w"]:
+    """Correlates search features with a filter [1, Eq. 8].
+
+    Args:
+      filter_f: half spectrum of the filter.
+      search_f: half spectra of the windowed features of the search region.
+      hw: size of the response map, cells.
+
+    Returns:
+      Response maps; the shift of the target is where the peak lies, zero at cell [0, 0].
+
+    References:
+      [1] Distilling channels for efficient deep tracking.
+    """
+    return irfft2(jnp.sum(jnp.conj(filter_f) * search_f, axis=-3), hw=hw)
+
+
+class DCFModel(NamedTuple):
+    """CF2's running model: a template and the dual coefficients of each layer's filter.
+
+    Attributes:
+      template_f: half spectra of the averaged template.
+      alpha_f: dual coefficients, one map a segment (a joint filter has one segment).
+    """
+
+    template_f: Complex[Array, "k h wf"]
+    alpha_f: Complex[Array, "l h wf"]
+
+
+def _kernel_f(
+    search_f: Complex[Array, "*b k h wf"],
+    template_f: Complex[Array, "k h wf"],
+    segments: tuple[int, ...],
+    num_channels: Float[Array, " l"],
+    cells: int,
+) -> Complex[Array, "*b l h wf"]:
+    """Linear kernel correlation of each segment of channels, divided by cells * channels."""
+    product = search_f * jnp.conj(template_f)
+    sums, start = [], 0
+    for size in segments:
+        sums.append(jnp.sum(product[..., start : start + size, :, :], axis=-3))
+        start += size
+    return jnp.stack(sums, axis=-3) / (cells * num_channels[:, None, None])
+
+
+def train_dcf(
+    template_f: Complex[Array, "k h wf"],
+    label_f: Complex[Array, "h wf"],
+    *,
+    hw: tuple[int, int],
+    segments: tuple[int, ...],
+    num_channels: Float[Array, " l"],
+    reg: float,
+) -> DCFModel:
+    """Trains one linear-kernel filter a segment from one template [1, §7 of the specification].
+
+    Equal to the ridge filter of `solve_dcf` with n = 1 and ridge reg * h * w * num_channels.
+
+    Args:
+      template_f: half spectra of the windowed features; spare channels are zero.
+      label_f: half spectrum of the label.
+      hw: size of the maps, cells.
+      segments: channels of each separate filter, in order; their sum is k.
+      num_channels: channels that count in each segment (without spares).
+      reg: ridge against the mean power of a channel.
+
+    Returns:
+      The model.
+
+    References:
+      [1] Ma et al., Hierarchical convolutional features for visual tracking, 2015.
+    """
+    kernel_f = _kernel_f(template_f, template_f, segments, num_channels, hw[0] * hw[1])
+    return DCFModel(template_f, label_f[None] / (kernel_f.real + reg))
+
+
+def blend_dcf(model: DCFModel, new: DCFModel, *, learning_rate: float) -> DCFModel:
+    """Moves the running model towards a new one; template and coefficients separately, as CF2."""
+    rate = learning_rate
+    return DCFModel(
+        (1 - rate) * model.template_f + rate * new.template_f,
+        (1 - rate) * model.alpha_f + rate * new.alpha_f,
+    )
+
+
+def respond_dcf(
+    model: DCFModel,
+    search_f: Complex[Array, "*b k h wf"],
+    *,
+    hw: tuple[int, int],
+    segments: tuple[int, ...],
+    num_channels: Float[Array, " l"],
+    segment_weights: tuple[float, ...],
+) -> Float[Array, "*b h w"]:
+    """Response of the running model, segments fused by fixed weights [1, §8 of the specification].
+
+    Args:
+      model: the running model.
+      search_f: half spectra of the windowed features of the search region.
+      hw: size of the maps, cells.
+      segments: channels of each separate filter.
+      num_channels: channels that count in each segment.
+      segment_weights: weight of each segment's response.
+
+    Returns:
+      Response maps, zero shift at cell [0, 0].
+
+    References:
+      [1] Ma et al., Hierarchical convolutional features for visual tracking, 2015.
+    """
+    kernel_f = _kernel_f(search_f, model.template_f, segments, num_channels, hw[0] * hw[1])
+    weights = jnp.array(segment_weights, jnp.float32)[:, None, None]
+    return irfft2(jnp.sum(weights * model.alpha_f * kernel_f, axis=-3), hw=hw)
