@@ -1,0 +1,246 @@
+"""The backbone's candidate channels on one grid; no window, no spectra."""
+
+import dataclasses
+import functools
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from cdjax._errors import InputError
+from cdjax._types import Array, Float, Int, Params
+from cdjax.deep_features._resample import resize
+from cdjax.deep_features._shallow import FHOG_CHANNELS, fhog
+from cdjax.deep_features._squeezenet import (
+    SQUEEZENET1_1_LAYERS,
+    SQUEEZENET_LAYERS,
+    SqueezeNet,
+)
+from cdjax.deep_features._vgg import VGG19, VGG19_LAYERS, VGG_M_LAYERS, VGGM
+
+_LAYERS = {
+    "vgg19": VGG19_LAYERS,
+    "vgg_m": VGG_M_LAYERS,
+    "squeezenet": SQUEEZENET_LAYERS,
+    "squeezenet1_1": SQUEEZENET1_1_LAYERS,
+    "hog": {"fhog": FHOG_CHANNELS},
+}
+
+_PADDED = ("vgg19", "vgg_m")  # networks whose padding can be chosen
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Backbone:
+    """Which network's layers offer the candidate channels.
+
+    Attributes:
+      network: "vgg19", "vgg_m", "squeezenet" (v1.0), "squeezenet1_1" or "hog".
+      layers: candidate layers, such as ("conv1_1", "conv1_2", "conv2_1"), ("fire3",) or
+        ("fhog",); kept in network order.
+      padding: "zero", or "reflect" for the VGG networks.
+
+    >>> Backbone(network="vgg19", layers=("conv2_1", "conv1_2")).layer_channels
+    (64, 128)
+    """
+
+    network: str
+    layers: tuple[str, ...]
+    padding: str = "zero"
+
+    def __post_init__(self):
+        """Checks the names and sorts the layers."""
+        if self.network not in _LAYERS:
+            raise InputError(
+                f"no network {self.network!r}: choose from {', '.join(_LAYERS)}"
+            )
+        known = tuple(_LAYERS[self.network])
+        unknown = [layer for layer in self.layers if layer not in known]
+        if unknown or not self.layers or len(set(self.layers)) < len(self.layers):
+            raise InputError(
+                f"layers {list(self.layers)} of {self.network}: choose one or more, each "
+                f"once, from {', '.join(known)}"
+            )
+        paddings = ("zero", "reflect") if self.network in _PADDED else ("zero",)
+        if self.padding not in paddings:
+            raise InputError(
+                f"padding {self.padding!r} of {self.network}: choose from "
+                f"{', '.join(paddings)}"
+            )
+        ordered = tuple(sorted(self.layers, key=known.index))
+        object.__setattr__(self, "layers", ordered)
+
+    @property
+    def layer_channels(self) -> tuple[int, ...]:
+        """Channels of each layer."""
+        return tuple(_LAYERS[self.network][layer] for layer in self.layers)
+
+    @property
+    def num_channels(self) -> int:
+        """Channels of all layers together."""
+        return sum(self.layer_channels)
+
+    @property
+    def needs_weights(self) -> bool:
+        """Whether `extract` reads params."""
+        return self.network != "hog"
+
+
+def extract(
+    backbone: Backbone,
+    params: Params,
+    patches: Float[Array, "n p p ch"],
+    *,
+    grid_hw: tuple[int, int],
+    selected: Int[Array, " k"] | None = None,
+    num_last: int | None = None,
+) -> Float[Array, "n h w k"]:
+    """Computes candidate channels: after ReLU, before pooling, resized to one grid.
+
+    With `selected` the deepest layer computes `num_last` of its outputs and no more; earlier
+    layers are computed in full where deeper ones need them, and gathered.
+
+    Args:
+      backbone: network and layers.
+      params: its weights (`cdjax.weights.load_params`); ignored for "hog".
+      patches: RGB 0..255, gray replicated ("hog" also takes one channel).
+      grid_hw: height and width of the result, cells. For "hog" it divides the patch.
+      selected: ascending indices into the concatenated candidates; all of them if None.
+        Spare slots at the front may repeat an index.
+      num_last: how many entries at the end of `selected` may lie in the deepest layer;
+        as many as fit if None. Those of them that lie before it cost as much, no more.
+
+    Returns:
+      The channels in the order of `selected`, or of the layers; neither windowed nor
+      normalised.
+
+    >>> hog = Backbone(network="hog", layers=("fhog",))
+    >>> extract(hog, {}, jnp.zeros((2, 16, 16, 3)), grid_hw=(4, 4)).shape
+    (2, 4, 4, 31)
+    """
+    if backbone.network == "hog":
+        maps = fhog(patches, cell=_hog_cell(patches.shape[1], grid_hw))
+        return maps if selected is None else jnp.take(maps, selected, axis=-1)
+    if patches.shape[-1] != 3:
+        raise InputError(
+            f"{backbone.network} takes RGB patches, these have {patches.shape[-1]} "
+            "channels: replicate gray to three"
+        )
+    if selected is None:
+        check_params(backbone, params)
+        maps = _forward(backbone, params, patches)
+        return jnp.concatenate([resize(m, grid_hw) for m in maps], axis=-1)
+    *earlier, deepest = backbone.layer_channels
+    num_earlier = sum(earlier)
+    num_selected = selected.shape[0]
+    if num_last is None:
+        num_last = min(num_selected, deepest)
+    if not 0 <= num_last <= num_selected:
+        raise InputError(
+            f"num_last is {num_last}, must lie between 0 and the {num_selected} selected"
+        )
+    if not earlier:
+        num_last = num_selected
+    elif num_last == 0:
+        shallower = dataclasses.replace(backbone, layers=backbone.layers[:-1])
+        return extract(shallower, params, patches, grid_hw=grid_hw, selected=selected)
+    check_params(backbone, params)
+    split = num_selected - num_last
+    outputs = jnp.clip(selected[split:] - num_earlier, 0, deepest - 1)
+    *maps, last = _forward(backbone, params, patches, outputs)
+    last = resize(last, grid_hw)
+    if not earlier:
+        return last
+    # Gathered after resizing: candidate layers are finer than the grid as a rule.
+    full = jnp.concatenate([resize(m, grid_hw) for m in maps], axis=-1)
+    full = jnp.take(full, jnp.clip(selected, 0, num_earlier - 1), axis=-1)
+    is_last = (selected[split:] >= num_earlier)[None, None, None, :]
+    last = jnp.where(is_last, last, full[..., split:])
+    return jnp.concatenate([full[..., :split], last], axis=-1)
+
+
+def check_params(backbone: Backbone, params: Params) -> None:
+    """Checks that weights reach the backbone's layers and have its shapes.
+
+    Args:
+      backbone: network and layers.
+      params: weights, or their `jax.ShapeDtypeStruct`s.
+
+    Raises:
+      InputError: a layer or an array is missing, or a shape is wrong.
+    """
+    if not backbone.needs_weights:
+        return
+    deepest = backbone.layers[-1]
+    expected = _param_shapes(backbone.network, deepest)
+    if not isinstance(params, dict):
+        raise InputError(
+            f"{backbone.network} needs its weights as a dict, found "
+            f"{type(params).__name__}: load them with cdjax.weights.load_params"
+        )
+    missing = [name for name in expected if name not in params]
+    if missing:
+        known = [name for name in _LAYERS[backbone.network] if name in params]
+        label = {"vgg19": "VGG-19", "vgg_m": "VGG-M"}.get(
+            backbone.network, "SqueezeNet"
+        )
+        reach = f"reach {known[-1]}" if known else f"have no {missing[0]}"
+        raise InputError(
+            f"{deepest} needs weights to {deepest}, these {reach}: convert a full {label} "
+            "file with `cdjax weights convert`"
+        )
+    for name, tree in expected.items():
+        for path, shape in _flat_shapes(tree):
+            found = dict(_flat_shapes(params[name])).get(path)
+            if found != shape:
+                raise InputError(
+                    f"weights {name}{path} have shape {found}, {backbone.network} needs "
+                    f"{shape}: convert the file of that network"
+                )
+
+
+def _hog_cell(side: int, grid_hw: tuple[int, int]) -> int:
+    """The cell that divides a patch into the grid, px."""
+    cell = side // max(grid_hw[0], 1)
+    if (cell * grid_hw[0], cell * grid_hw[1]) != (side, side):
+        raise InputError(
+            f"HOG cells of a {side} px patch do not fit a grid of "
+            f"{grid_hw[0]}x{grid_hw[1]}: choose a square grid that divides the patch"
+        )
+    return cell
+
+
+def _module(backbone: Backbone) -> nn.Module:
+    """The network of a backbone."""
+    if backbone.network == "vgg19":
+        return VGG19(backbone.layers, backbone.padding)
+    if backbone.network == "vgg_m":
+        return VGGM(backbone.layers, backbone.padding)
+    version = "1.0" if backbone.network == "squeezenet" else "1.1"
+    return SqueezeNet(backbone.layers, version)
+
+
+def _forward(
+    backbone: Backbone,
+    params: Params,
+    patches: Float[Array, "n p p 3"],
+    outputs: Int[Array, " k"] | None = None,
+) -> list[Float[Array, "n _ _ _"]]:
+    """Runs the network; one array of maps a layer."""
+    maps: Any = _module(backbone).apply({"params": params}, patches, outputs)
+    return [maps[layer] for layer in backbone.layers]
+
+
+@functools.cache
+def _param_shapes(network: str, deepest: str) -> dict[str, Any]:
+    """The shapes of a network's weights up to one layer."""
+    module = _module(Backbone(network=network, layers=(deepest,)))
+    patches = jax.ShapeDtypeStruct((1, 256, 256, 3), jnp.float32)
+    key = jax.ShapeDtypeStruct((2,), jnp.uint32)
+    return jax.eval_shape(module.init, key, patches)["params"]
+
+
+def _flat_shapes(tree: Any) -> list[tuple[str, tuple[int, ...]]]:
+    """The path and shape of each array of a tree."""
+    leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
+    return [(jax.tree_util.keystr(path), tuple(x.shape)) for path, x in leaves]

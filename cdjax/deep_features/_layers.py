@@ -1,0 +1,121 @@
+"""The few layers that the backbones are made of; no networks, no loading."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from cdjax._errors import InputError
+from cdjax._types import Array, Float, Int
+
+
+class Conv(nn.Module):
+    """Convolution and ReLU, of all outputs or of a few that are named at run time.
+
+    Attributes:
+      size: side of the square kernel.
+      num_outputs: output channels.
+      stride: step of the kernel, px of the input maps.
+      pad: border added on each side, px of the input maps.
+      padding: what the border holds, "zero" or "reflect" (the edge is not repeated).
+    """
+
+    size: int
+    num_outputs: int
+    stride: int = 1
+    pad: int = 0
+    padding: str = "zero"
+
+    @nn.compact
+    def weights(
+        self, num_inputs: int
+    ) -> tuple[Float[Array, "kh kw c_in c_out"], Float[Array, " c_out"]]:
+        """Returns kernel and bias."""
+        shape = (self.size, self.size, num_inputs, self.num_outputs)
+        kernel = self.param("kernel", nn.initializers.he_normal(), shape, jnp.float32)
+        bias = self.param("bias", nn.initializers.zeros, shape[-1:], jnp.float32)
+        return kernel, bias
+
+    def __call__(
+        self,
+        maps: Float[Array, "n h w c_in"],
+        outputs: Int[Array, " k"] | None = None,
+    ) -> Float[Array, "n h_out w_out c_out"]:
+        """Returns the maps of `outputs`, or of every output channel."""
+        kernel, bias = self.weights(maps.shape[-1])
+        if outputs is not None:
+            kernel = jnp.take(kernel, outputs, axis=-1, mode="clip")
+            bias = jnp.take(bias, outputs, mode="clip")
+        return convolve(
+            maps,
+            kernel,
+            bias,
+            stride=self.stride,
+            pad=self.pad,
+            padding=self.padding,
+        )
+
+
+def convolve(
+    maps: Float[Array, "n h w c_in"],
+    kernel: Float[Array, "kh kw c_in c_out"],
+    bias: Float[Array, " c_out"],
+    *,
+    stride: int = 1,
+    pad: int = 0,
+    padding: str = "zero",
+) -> Float[Array, "n h_out w_out c_out"]:
+    """Convolves, adds the bias and cuts off at zero."""
+    _check_side(maps, kernel.shape[0] - 2 * pad)
+    if padding == "reflect" and pad:
+        maps = jnp.pad(maps, ((0, 0), (pad, pad), (pad, pad), (0, 0)), mode="reflect")
+        pad = 0
+    out = jax.lax.conv_general_dilated(
+        maps,
+        kernel,
+        window_strides=(stride, stride),
+        padding=((pad, pad), (pad, pad)),
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    )
+    return jax.nn.relu(out + bias[None, None, None, :])
+
+
+def max_pool(
+    maps: Float[Array, "n h w c"], *, size: int, stride: int, ceil: bool = False
+) -> Float[Array, "n h_out w_out c"]:
+    """Takes maxima; with `ceil`, windows that stick out at the far end count too."""
+    _check_side(maps, 1 if ceil else size)
+    # Caffe's rule; for 3 px at step 2 MatConvNet's trailing pad of 1 gives the same size.
+    extra = [max(size - n, (size - n) % stride) if ceil else 0 for n in maps.shape[1:3]]
+    return nn.max_pool(
+        maps, (size, size), (stride, stride), padding=[(0, e) for e in extra]
+    )
+
+
+def local_response_norm(
+    maps: Float[Array, "n h w c"],
+    *,
+    window: int,
+    kappa: float,
+    alpha: float,
+    beta: float,
+) -> Float[Array, "n h w c"]:
+    """Divides by (kappa + alpha sum x^2)^beta, summed over neighbouring channels.
+
+    The window of channel c starts at c - window // 2, so 2 means c - 1 and c. `alpha`
+    multiplies the sum; where a framework averages, divide its alpha by the window.
+    """
+    before, after = window // 2, (window - 1) // 2
+    padded = jnp.pad(maps * maps, ((0, 0), (0, 0), (0, 0), (before, after)))
+    num = maps.shape[-1]
+    total = sum(padded[..., i : i + num] for i in range(1, window)) + padded[..., :num]
+    return maps * (kappa + alpha * total) ** -beta
+
+
+def _check_side(maps: Float[Array, "n h w c"], least: int) -> None:
+    """Stops patches that a network shrinks to nothing."""
+    if min(maps.shape[1:3]) < least:
+        raise InputError(
+            f"patches are too small for the layers asked of them: a map of "
+            f"{maps.shape[1]}x{maps.shape[2]} px meets a window of {least} px; "
+            "use a larger patch or a shallower layer"
+        )

@@ -1,0 +1,118 @@
+"""VGG-19 and VGG-M as linen modules that return named layers; no loading, no resizing."""
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from cdjax._types import Array, Float, Int
+from cdjax.deep_features._layers import Conv, local_response_norm, max_pool
+
+_VGG19_BLOCKS = ((2, 64), (2, 128), (4, 256), (4, 512), (4, 512))
+
+VGG19_LAYERS = {
+    f"conv{block}_{i}": channels
+    for block, (count, channels) in enumerate(_VGG19_BLOCKS, 1)
+    for i in range(1, count + 1)
+}
+"""Channels of each layer, in network order."""
+
+VGG_M_LAYERS = {
+    "conv1": 96,
+    "norm1": 96,
+    "conv2": 256,
+    "norm2": 256,
+    "conv3": 512,
+    "conv4": 512,
+    "conv5": 512,
+}
+"""Channels of each layer, in network order; the norms are conv1 and conv2 after LRN."""
+
+
+class VGG19(nn.Module):
+    """The sixteen convolutions of VGG-19 [1], up to the deepest layer asked for.
+
+    Attributes:
+      layers: names to return, in network order.
+      padding: "zero", or "reflect" as the style-transfer user of the normalised weights does.
+
+    References:
+      [1] Simonyan and Zisserman, Very deep convolutional networks, 2015, configuration E.
+    """
+
+    layers: tuple[str, ...]
+    padding: str = "zero"
+
+    @nn.compact
+    def __call__(
+        self,
+        patches: Float[Array, "n p p 3"],
+        outputs: Int[Array, " k"] | None = None,
+    ) -> dict[str, Float[Array, "n _ _ _"]]:
+        """Returns each layer's maps after ReLU; of the deepest only `outputs`."""
+        maps = _centred(self, patches)
+        taken = {}
+        for name, channels in VGG19_LAYERS.items():
+            if name.endswith("_1") and name != "conv1_1":
+                maps = max_pool(maps, size=2, stride=2)
+            conv = Conv(3, channels, pad=1, padding=self.padding, name=name)
+            maps = conv(maps, outputs if name == self.layers[-1] else None)
+            if name in self.layers:
+                taken[name] = maps
+            if name == self.layers[-1]:
+                break
+        return taken
+
+
+class VGGM(nn.Module):
+    """The five convolutions of VGG-M [1] in MatConvNet's layout.
+
+    Pools round up (a trailing pad of 1 there) and conv2 is padded by 1, so 224 px end at
+    13x13. LRN over 5 channels: kappa 2, alpha 1e-4 on the sum, beta 0.75.
+
+    Attributes:
+      layers: names to return, in network order.
+      padding: "zero" or "reflect".
+
+    References:
+      [1] Chatfield et al., Return of the devil in the details, 2014, CNN-M.
+    """
+
+    layers: tuple[str, ...]
+    padding: str = "zero"
+
+    @nn.compact
+    def __call__(
+        self,
+        patches: Float[Array, "n p p 3"],
+        outputs: Int[Array, " k"] | None = None,
+    ) -> dict[str, Float[Array, "n _ _ _"]]:
+        """Returns each layer's maps; of the deepest only `outputs`."""
+        maps = _centred(self, patches)
+        taken = {}
+        sizes = {"conv1": (7, 2, 0), "conv2": (5, 2, 1)}
+        for name, channels in VGG_M_LAYERS.items():
+            last = name == self.layers[-1]
+            if name.startswith("norm"):
+                maps = local_response_norm(
+                    maps, window=5, kappa=2.0, alpha=1e-4, beta=0.75
+                )
+                if last and outputs is not None:
+                    maps = jnp.take(maps, outputs, axis=-1, mode="clip")
+            else:
+                size, stride, pad = sizes.get(name, (3, 1, 1))
+                conv = Conv(size, channels, stride, pad, self.padding, name=name)
+                maps = conv(maps, outputs if last else None)
+            if name in self.layers:
+                taken[name] = maps
+            if last:
+                break
+            if name.startswith("norm"):
+                maps = max_pool(maps, size=3, stride=2, ceil=True)
+        return taken
+
+
+def _centred(
+    module: nn.Module, patches: Float[Array, "n p p 3"]
+) -> Float[Array, "n p p 3"]:
+    """Subtracts the mean colour, RGB."""
+    mean = module.param("mean", nn.initializers.zeros, (3,), jnp.float32)
+    return patches - mean[None, None, None, :]
