@@ -1,1 +1,19 @@
-"""Stub."""
+"""Pre-trained weights: conversion, storage, loading."""
+
+from cdjax.weights._sources import Source as Source
+from cdjax.weights._sources import known_sources as known_sources
+from cdjax.weights._store import Manifest as Manifest
+from cdjax.weights._store import convert as convert
+from cdjax.weights._store import list_weights as list_weights
+from cdjax.weights._store import load_params as load_params
+from cdjax.weights._store import weights_dir as weights_dir
+
+__all__ = [
+    "Manifest",
+    "Source",
+    "convert",
+    "known_sources",
+    "list_weights",
+    "load_params",
+    "weights_dir",
+]

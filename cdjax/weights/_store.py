@@ -1,0 +1,268 @@
+"""The folder of converted weights: Orbax checkpoints with a manifest each."""
+
+import dataclasses
+import hashlib
+import json
+import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from cdjax._errors import InputError
+from cdjax._types import Params
+from cdjax.weights._convert import Converted, convert_file
+from cdjax.weights._sources import licence_of
+
+_MANIFEST = "manifest.json"
+_ARRAYS = "params"
+_VERSION = 1
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """Where stored weights come from and what they are.
+
+    Attributes:
+      name: name in the store.
+      network: the network as `cdjax.deep_features.Backbone` calls it.
+      deepest_layer: the last layer with weights.
+      source_file: name of the file that was converted.
+      source_sha256: its hash.
+      format: "torch", "matconvnet", "caffe" or "deep_compression".
+      licence: of the source, "unknown" where the file is not a known one.
+      channel_order: of the source's input, folded into the first kernel.
+      mean: RGB 0..255, kept as the leaf "mean".
+      std: RGB, divided the source's input; folded into the first kernel.
+      padding: what the source was trained with.
+      arrays_sha256: of the converted arrays, checked on loading.
+      version: of this layout.
+    """
+
+    name: str
+    network: str
+    deepest_layer: str
+    source_file: str
+    source_sha256: str
+    format: str
+    licence: str
+    channel_order: str
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    padding: str
+    arrays_sha256: str
+    version: int = _VERSION
+
+
+def weights_dir() -> Path:
+    """Returns the folder of converted weights.
+
+    Returns:
+      CDJAX_WEIGHTS, else cdjax/weights in the user's cache folder; it may not exist yet.
+    """
+    if chosen := os.environ.get("CDJAX_WEIGHTS"):
+        return Path(chosen)
+    if sys.platform == "win32":
+        cache = os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local"
+    else:
+        cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(cache) / "cdjax" / "weights"
+
+
+def list_weights(directory: Path | None = None) -> list[Manifest]:
+    """Lists what is stored.
+
+    Args:
+      directory: the store; `weights_dir()` if None.
+
+    Returns:
+      The manifests, by name; folders whose manifest cannot be read are left out.
+    """
+    root = weights_dir() if directory is None else directory
+    found = []
+    for path in sorted(root.glob(f"*/{_MANIFEST}")):
+        if path.parent.name.startswith("."):
+            continue
+        try:
+            found.append(read_manifest(path.parent))
+        except InputError:
+            continue
+    return found
+
+
+def convert(
+    source: Path,
+    *,
+    network: str | None = None,
+    name: str | None = None,
+    directory: Path | None = None,
+) -> Path:
+    """Converts a weight file and stores the result.
+
+    Args:
+      source: a `.pth`, `.mat`, `.caffemodel` or `.net` file.
+      network: what it must be, such as "vgg19"; found out if None.
+      name: name in the store; the kind of file decides if None.
+      directory: the store; `weights_dir()` if None.
+
+    Returns:
+      The folder of the stored weights. What had the same name is replaced.
+
+    Raises:
+      InputError: the file is damaged or of no known network.
+    """
+    converted = convert_file(source, network=network)
+    name = converted.table.name if name is None else name
+    if not name or Path(name).name != name or name.startswith("."):
+        raise InputError(
+            f"{name!r} cannot name stored weights: use letters, digits and underscores"
+        )
+    table = converted.table
+    manifest = Manifest(
+        name=name,
+        network=table.network,
+        deepest_layer=converted.deepest,
+        source_file=source.name,
+        source_sha256=converted.sha256,
+        format=table.format,
+        licence=licence_of(converted.sha256),
+        channel_order=table.order if table.colour is None else "RGB",
+        mean=converted.mean,
+        std=table.std,
+        padding="zero",
+        arrays_sha256=hash_params(converted.params),
+    )
+    root = weights_dir() if directory is None else directory
+    return _save(converted, manifest, root)
+
+
+def load_params(name_or_path: str | Path, *, directory: Path | None = None) -> Params:
+    """Loads weights, checking their hash.
+
+    Args:
+      name_or_path: a stored name ("vgg19"), the folder of stored weights, or a raw weight
+        file, which is converted in memory.
+      directory: the store; `weights_dir()` if None.
+
+    Returns:
+      Nested dict of float32 arrays: "mean" (RGB), then "kernel" and "bias" of each layer.
+
+    Raises:
+      InputError: there is no such thing, or it is damaged.
+    """
+    path = Path(name_or_path)
+    if path.is_file():
+        params = convert_file(path).params
+    else:
+        params = read_params(find_weights(name_or_path, directory=directory))
+    return jax.tree.map(jnp.asarray, params)
+
+
+def find_weights(name_or_path: str | Path, *, directory: Path | None = None) -> Path:
+    """Finds the folder of stored weights by name or path."""
+    path = Path(name_or_path)
+    root = weights_dir() if directory is None else directory
+    stored = root / path
+    if path.name == str(name_or_path) and (stored / _MANIFEST).is_file():
+        return stored
+    if path.is_dir():
+        return path
+    names = ", ".join(manifest.name for manifest in list_weights(root)) or "nothing"
+    raise InputError(
+        f"no weights {str(name_or_path)!r}: {root} holds {names}; convert a file with "
+        "`cdjax weights convert FILE`, or see `cdjax weights fetch`"
+    )
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Reads and checks a manifest."""
+    path = folder / _MANIFEST
+    remedy = "convert the source file again with `cdjax weights convert`"
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: unreadable manifest: {error}; {remedy}") from error
+    kinds = {
+        field.name: (list if field.name in ("mean", "std") else field.type)
+        for field in dataclasses.fields(Manifest)
+    }
+    if not isinstance(raw, dict) or raw.keys() != kinds.keys():
+        raise InputError(f"{path}: expected the fields {', '.join(kinds)}; {remedy}")
+    for key, kind in kinds.items():
+        if not isinstance(raw[key], kind):
+            raise InputError(f"{path}: {key} is {raw[key]!r}; {remedy}")
+    if raw["version"] != _VERSION:
+        raise InputError(
+            f"{path}: version {raw['version']}, expected {_VERSION}; {remedy}"
+        )
+    return Manifest(**raw | {"mean": tuple(raw["mean"]), "std": tuple(raw["std"])})
+
+
+def read_params(folder: Path) -> dict[str, Any]:
+    """Reads stored arrays and compares their hash with the manifest's."""
+    import orbax.checkpoint as ocp
+
+    manifest = read_manifest(folder)
+    path = (folder / _ARRAYS).resolve()
+    remedy = "convert the source file again with `cdjax weights convert`"
+    try:
+        with ocp.PyTreeCheckpointer() as checkpointer:
+            tree = checkpointer.metadata(path).item_metadata.tree
+            restore = jax.tree.map(
+                lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree
+            )
+            params = checkpointer.restore(path, restore_args=restore)
+    except Exception as error:  # whatever Orbax and its storage raise on damaged files
+        reason = str(error).split("\n", 1)[0][:200]
+        raise InputError(f"{folder}: damaged checkpoint: {reason}; {remedy}") from error
+    if hash_params(params) != manifest.arrays_sha256:
+        raise InputError(
+            f"{folder}: the arrays differ from the manifest (sha256 "
+            f"{hash_params(params)[:12]}, expected {manifest.arrays_sha256[:12]}); {remedy}"
+        )
+    return params
+
+
+def hash_params(params: Params) -> str:
+    """Hashes names, shapes and numbers."""
+    digest = hashlib.sha256()
+    leaves = jax.tree_util.tree_flatten_with_path(params)[0]
+    for path, leaf in leaves:
+        array = np.asarray(leaf)
+        label = f"{jax.tree_util.keystr(path)} {array.dtype.name} {array.shape}"
+        digest.update(label.encode())
+        digest.update(np.ascontiguousarray(array).astype(array.dtype.newbyteorder("<")))
+    return digest.hexdigest()
+
+
+def _save(converted: Converted, manifest: Manifest, root: Path) -> Path:
+    """Writes a checkpoint beside its final place, then moves it there."""
+    import orbax.checkpoint as ocp
+
+    final = root / manifest.name
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(prefix=f".{manifest.name}-", dir=root))
+        try:
+            fresh = scratch / "new"
+            fresh.mkdir()
+            with ocp.PyTreeCheckpointer() as checkpointer:
+                checkpointer.save((fresh / _ARRAYS).resolve(), converted.params)
+            text = json.dumps(dataclasses.asdict(manifest), indent=2)
+            (fresh / _MANIFEST).write_text(text + "\n", encoding="utf-8")
+            if final.exists():
+                final.rename(scratch / "old")
+            fresh.rename(final)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+    except OSError as error:
+        raise InputError(
+            f"{root}: cannot store weights: {error}; set CDJAX_WEIGHTS to a folder that can "
+            "be written"
+        ) from error
+    return final
