@@ -1,0 +1,211 @@
+"""Writes results as they come: boxes as OTB's text, figures as JSON; no scoring.
+
+Files are written beside their place with the suffix .part and renamed when complete,
+unless the reader is meant to follow along.
+"""
+
+import json
+import math
+import os
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
+
+import numpy as np
+from jaxtyping import Float
+
+from cdjax._errors import InputError
+from cdjax.benchmark._sequence import read_rows
+from cdjax.boxes import Boxes, from_otb, to_otb
+
+
+def check_writable(path: Path) -> None:
+    """Raises InputError unless a file can be written there; leaves no trace.
+
+    Args:
+      path: the file; its folder must exist.
+    """
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder; give the name of a file")
+    if not path.parent.is_dir():
+        raise InputError(f"{path}: folder {path.parent} does not exist; make it first")
+    existed = path.exists()
+    with _named(path), path.open("ab"):
+        pass
+    if not existed:
+        path.unlink()
+
+
+def make_folder(path: Path) -> Path:
+    """Returns the folder, made if need be, after checking that it can be written to.
+
+    Args:
+      path: the folder.
+
+    Raises:
+      InputError: if it cannot be made or written to.
+    """
+    with _named(path):
+        path.mkdir(parents=True, exist_ok=True)
+    check_writable(path / ".cdjax-check")
+    return path
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Turns an OSError into an InputError that names the file."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(
+            f"{path}: cannot be written ({error.strerror or error}); choose another"
+            " place"
+        ) from error
+
+
+def part_of(path: Path) -> Path:
+    """Returns where a file lies until it is complete."""
+    return path.with_name(path.name + ".part")
+
+
+class BoxWriter:
+    """Writes boxes a line each, x,y,w,h from 1 with four decimals, flushed at once.
+
+    A context manager. With `atomic` the file lies under .part, and takes its name only
+    if the context is left without an exception. What was written always stays.
+    """
+
+    def __init__(self, path: Path, *, atomic: bool = False):
+        """Opens the file.
+
+        Args:
+          path: the file.
+          atomic: whether it takes its name only when complete.
+        """
+        self.path = path
+        self._place = part_of(path) if atomic else path
+        with _named(path):
+            self._file: IO[str] = self._place.open("w", encoding="ascii", newline="\n")
+
+    def write(self, box: Float[np.ndarray, "4"]) -> None:
+        """Appends a box, corner index from 0."""
+        line = ",".join(f"{v:.4f}" for v in to_otb(box.astype(np.float64)[None])[0])
+        with _named(self.path):
+            self._file.write(line + "\n")
+            self._file.flush()
+
+    def __enter__(self) -> "BoxWriter":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        with _named(self.path):
+            self._file.close()
+            if kind is None and self._place != self.path:
+                os.replace(self._place, self.path)
+
+
+def read_boxes(path: Path) -> Boxes:
+    """Reads boxes from a text file in OTB's format, whatever its delimiters.
+
+    Args:
+      path: the file, pixels from 1.
+
+    Returns:
+      Boxes from 0.
+
+    Raises:
+      InputError: naming the line that is not a box.
+    """
+    rows = read_rows(path)
+    for index, row in enumerate(rows, start=1):
+        if len(row) != 4:
+            raise InputError(f"{path}:{index}: {len(row)} numbers instead of x,y,w,h")
+    return from_otb(np.array(rows, np.float64))
+
+
+def finite(value: Any) -> Any:
+    """Returns the value with NumPy scalars as Python's and NaN and infinity as None."""
+    if isinstance(value, dict):
+        return {str(key): finite(item) for key, item in value.items()}
+    if isinstance(value, np.ndarray):
+        return finite(value.tolist())
+    if isinstance(value, (list, tuple)):
+        return [finite(item) for item in value]
+    if isinstance(value, np.generic):
+        return finite(value.item())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Writes finite JSON by atomic rename.
+
+    Args:
+      path: the file.
+      content: NaN in it becomes null.
+    """
+    text = json.dumps(finite(content), indent=1, allow_nan=False)
+    with _named(path):
+        part_of(path).write_text(text + "\n", encoding="utf-8")
+        os.replace(part_of(path), path)
+
+
+class JsonWriter:
+    """Streams a JSON object: its boxes as they come, its other keys at the end.
+
+    A long video costs no memory. The file takes its name when `close` completes it.
+    """
+
+    def __init__(self, path: Path):
+        """Opens the file under .part."""
+        self.path = path
+        with _named(path):
+            self._file: IO[str] = part_of(path).open("w", encoding="utf-8")
+            self._file.write('{\n "boxes": [')
+        self._separator = "\n  "
+
+    def write(self, box: Float[np.ndarray, "4"]) -> None:
+        """Appends a box, corner index from 0."""
+        numbers = [round(float(v), 4) for v in box]
+        with _named(self.path):
+            self._file.write(self._separator + json.dumps(numbers, allow_nan=False))
+        self._separator = ",\n  "
+
+    def close(self, others: dict[str, Any]) -> None:
+        """Writes the other keys and completes the file.
+
+        Args:
+          others: keys beside "boxes"; NaN becomes null.
+        """
+        rest = json.dumps(finite(others), indent=1, allow_nan=False)
+        with _named(self.path):
+            self._file.write("\n ],")
+            self._file.write(rest.removeprefix("{") + "\n")
+            self._file.close()
+            os.replace(part_of(self.path), self.path)
+
+
+def versions() -> dict[str, str]:
+    """Returns the versions and the device that numbers may depend on."""
+    from importlib.metadata import version
+
+    import cv2
+    import jax
+
+    return {
+        "cdjax": version("cdjax"),
+        "python": platform.python_version(),
+        "jax": jax.__version__,
+        "numpy": np.__version__,
+        "opencv": cv2.__version__,
+        "device": jax.devices()[0].device_kind,
+    }
