@@ -1,1 +1,71 @@
-"""Stub."""
+"""Frames in, boxes and scores out; host code."""
+
+from cdjax.benchmark._draw import draw_frame as draw_frame
+from cdjax.benchmark._draw import open_video as open_video
+from cdjax.benchmark._folder import list_folder as list_folder
+from cdjax.benchmark._folder import list_frames as list_frames
+from cdjax.benchmark._frames import Prefetch as Prefetch
+from cdjax.benchmark._frames import canvas_hw as canvas_hw
+from cdjax.benchmark._frames import pad_to_canvas as pad_to_canvas
+from cdjax.benchmark._frames import read_camera as read_camera
+from cdjax.benchmark._frames import read_image as read_image
+from cdjax.benchmark._frames import read_images as read_images
+from cdjax.benchmark._frames import read_video as read_video
+from cdjax.benchmark._metrics import Score as Score
+from cdjax.benchmark._metrics import precision_curve as precision_curve
+from cdjax.benchmark._metrics import score as score
+from cdjax.benchmark._metrics import success_curve as success_curve
+from cdjax.benchmark._ope import Entry as Entry
+from cdjax.benchmark._ope import Outcome as Outcome
+from cdjax.benchmark._ope import Totals as Totals
+from cdjax.benchmark._ope import evaluate as evaluate
+from cdjax.benchmark._ope import track_sequence as track_sequence
+from cdjax.benchmark._otb import list_otb as list_otb
+from cdjax.benchmark._otb import load_otb as load_otb
+from cdjax.benchmark._results import BoxWriter as BoxWriter
+from cdjax.benchmark._results import JsonWriter as JsonWriter
+from cdjax.benchmark._results import read_boxes as read_boxes
+from cdjax.benchmark._results import write_json as write_json
+from cdjax.benchmark._runner import FrameRecord as FrameRecord
+from cdjax.benchmark._runner import run as run
+from cdjax.benchmark._sequence import Sequence as Sequence
+from cdjax.benchmark._sequence import Target as Target
+from cdjax.benchmark._sequence import select_targets as select_targets
+from cdjax.benchmark._vot import list_vot as list_vot
+from cdjax.benchmark._vot import load_vot as load_vot
+
+__all__ = [
+    "BoxWriter",
+    "Entry",
+    "FrameRecord",
+    "JsonWriter",
+    "Outcome",
+    "Prefetch",
+    "Score",
+    "Sequence",
+    "Target",
+    "Totals",
+    "canvas_hw",
+    "draw_frame",
+    "evaluate",
+    "list_folder",
+    "list_frames",
+    "list_otb",
+    "list_vot",
+    "load_otb",
+    "load_vot",
+    "open_video",
+    "pad_to_canvas",
+    "precision_curve",
+    "read_boxes",
+    "read_camera",
+    "read_image",
+    "read_images",
+    "read_video",
+    "run",
+    "score",
+    "select_targets",
+    "success_curve",
+    "track_sequence",
+    "write_json",
+]
