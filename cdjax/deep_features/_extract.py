@@ -58,8 +58,8 @@ class Backbone:
         unknown = [layer for layer in self.layers if layer not in known]
         if unknown or not self.layers or len(set(self.layers)) < len(self.layers):
             raise InputError(
-                f"layers {list(self.layers)} of {self.network}: choose one or more, each "
-                f"once, from {', '.join(known)}"
+                f"layers {list(self.layers)} of {self.network}: choose one or more, "
+                f"each once, from {', '.join(known)}"
             )
         paddings = ("zero", "reflect") if self.network in _PADDED else ("zero",)
         if self.padding not in paddings:
@@ -97,8 +97,8 @@ def extract(
 ) -> Float[Array, "n h w k"]:
     """Computes candidate channels: after ReLU, before pooling, resized to one grid.
 
-    With `selected` the deepest layer computes `num_last` of its outputs and no more; earlier
-    layers are computed in full where deeper ones need them, and gathered.
+    With `selected` the deepest layer computes `num_last` of its outputs and no more;
+    earlier layers are computed in full where deeper ones need them, and gathered.
 
     Args:
       backbone: network and layers.
@@ -137,7 +137,7 @@ def extract(
         num_last = min(num_selected, deepest)
     if not 0 <= num_last <= num_selected:
         raise InputError(
-            f"num_last is {num_last}, must lie between 0 and the {num_selected} selected"
+            f"num_last is {num_last}: choose from 0 to the {num_selected} selected"
         )
     if not earlier:
         num_last = num_selected
@@ -186,16 +186,16 @@ def check_params(backbone: Backbone, params: Params) -> None:
         )
         reach = f"reach {known[-1]}" if known else f"have no {missing[0]}"
         raise InputError(
-            f"{deepest} needs weights to {deepest}, these {reach}: convert a full {label} "
-            "file with `cdjax weights convert`"
+            f"{deepest} needs weights to {deepest}, these {reach}: "
+            f"convert a full {label} file with `cdjax weights convert`"
         )
     for name, tree in expected.items():
         for path, shape in _flat_shapes(tree):
             found = dict(_flat_shapes(params[name])).get(path)
             if found != shape:
                 raise InputError(
-                    f"weights {name}{path} have shape {found}, {backbone.network} needs "
-                    f"{shape}: convert the file of that network"
+                    f"weights {name}{path} have shape {found}, {backbone.network} "
+                    f"needs {shape}: convert the file of that network"
                 )
 
 

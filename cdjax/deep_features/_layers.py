@@ -84,10 +84,15 @@ def max_pool(
 ) -> Float[Array, "n h_out w_out c"]:
     """Takes maxima; with `ceil`, windows that stick out at the far end count too."""
     _check_side(maps, 1 if ceil else size)
-    # Caffe's rule; for 3 px at step 2 MatConvNet's trailing pad of 1 gives the same size.
+    # Caffe's rule; for 3 px at step 2 MatConvNet's trailing pad of 1 agrees with it.
     extra = [max(size - n, (size - n) % stride) if ceil else 0 for n in maps.shape[1:3]]
-    return nn.max_pool(
-        maps, (size, size), (stride, stride), padding=[(0, e) for e in extra]
+    return jax.lax.reduce_window(
+        maps,
+        -jnp.inf,
+        jax.lax.max,
+        window_dimensions=(1, size, size, 1),
+        window_strides=(1, stride, stride, 1),
+        padding=((0, 0), *((0, e) for e in extra), (0, 0)),
     )
 
 

@@ -13,8 +13,9 @@ def resize(
 ) -> Float[Array, "n h_out w_out c"]:
     """Resizes maps, each axis on its own, with CF2's resampler [1].
 
-    Shrinking averages over the area that an output cell covers, so whole ratios are plain
-    block means. Enlarging interpolates linearly between pixel centres and repeats the border.
+    Shrinking averages over the area that an output cell covers, so whole ratios are
+    plain block means. Enlarging interpolates linearly between pixel centres and repeats
+    the border.
 
     Args:
       maps: any maps, channel last.

@@ -19,17 +19,17 @@ def fhog(
     """Computes FHOG: 18 signed and 9 unsigned orientations and 4 texture channels.
 
     Args:
-      images: values 0..255, RGB or gray; per pixel the channel with the steepest gradient
-        counts.
+      images: values 0..255, RGB or gray; per pixel the channel with the steepest
+        gradient counts.
       cell: side of a cell, px. Rows and columns that fill no whole cell are left out.
 
     Returns:
-      h = H // cell by w = W // cell cells, differentiable where the orientations stay in
-      their bins.
+      h = H // cell by w = W // cell cells, differentiable where the orientations stay
+      in their bins.
 
     References:
-      [1] Piotr's toolbox, gradientMex.cpp: clip 0.2, orientations not interpolated. Differs:
-        exact square roots and angles; the all-zero channel 32 is left out.
+      [1] Piotr's toolbox, gradientMex.cpp: clip 0.2, orientations not interpolated.
+        Differs: exact square roots and angles; the all-zero channel 32 is left out.
 
     >>> fhog(jnp.zeros((1, 16, 12, 3))).shape
     (1, 4, 3, 31)
@@ -37,8 +37,9 @@ def fhog(
     height, width = images.shape[1] // cell, images.shape[2] // cell
     if min(height, width) < 2:
         raise InputError(
-            f"FHOG needs two cells a side: {images.shape[1]}x{images.shape[2]} px in cells "
-            f"of {cell} px give {height}x{width}; use a larger patch or smaller cells"
+            f"FHOG needs two cells a side: {images.shape[1]}x{images.shape[2]} px in "
+            f"cells of {cell} px give {height}x{width}; use a larger patch or smaller "
+            "cells"
         )
     dx, dy = _steepest_gradient(images)
     dx = dx[:, : height * cell, : width * cell]
@@ -91,8 +92,8 @@ def _differences(image: Float[Array, "n H W"], axis: int) -> Float[Array, "n H W
 def _orientation_bin(dx: Float[Array, "n h w"], dy: Float[Array, "n h w"]) -> Array:
     """Rounds the direction to one of 18, counting the bin edges that it has passed.
 
-    A vertical gradient lies exactly on an edge and belongs to the bin after it, hence no
-    arc tangent: its rounding would decide.
+    A vertical gradient lies exactly on an edge and belongs to the bin after it, hence
+    no arc tangent: its rounding would decide.
     """
     below = dy < 0
     dx, dy = jnp.where(below, -dx, dx), jnp.abs(dy)
@@ -109,7 +110,7 @@ def _orientation_bin(dx: Float[Array, "n h w"], dy: Float[Array, "n h w"]) -> Ar
 
 @functools.cache
 def _cell_weights(num_cells: int, cell: int) -> np.ndarray:
-    """The [px, cells] shares of a pixel in the cells around it, and the border's boost."""
+    """The [px, cells] shares of a pixel in cells around it, and the border's boost."""
     position = (np.arange(num_cells * cell) + 0.5) / cell - 0.5
     share = 1 - np.abs(position[:, None] - np.arange(num_cells)[None, :])
     weights = np.maximum(share, 0) / cell

@@ -1,4 +1,4 @@
-"""VGG-19 and VGG-M as linen modules that return named layers; no loading, no resizing."""
+"""VGG-19 and VGG-M as linen modules that return named layers; no loading."""
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -32,10 +32,11 @@ class VGG19(nn.Module):
 
     Attributes:
       layers: names to return, in network order.
-      padding: "zero", or "reflect" as the style-transfer user of the normalised weights does.
+      padding: "zero", or "reflect" as the style-transfer user of the normalised weights
+        does.
 
     References:
-      [1] Simonyan and Zisserman, Very deep convolutional networks, 2015, configuration E.
+      [1] Simonyan and Zisserman, Very deep convolutional networks, 2015, config. E.
     """
 
     layers: tuple[str, ...]
@@ -65,8 +66,8 @@ class VGG19(nn.Module):
 class VGGM(nn.Module):
     """The five convolutions of VGG-M [1] in MatConvNet's layout.
 
-    Pools round up (a trailing pad of 1 there) and conv2 is padded by 1, so 224 px end at
-    13x13. LRN over 5 channels: kappa 2, alpha 1e-4 on the sum, beta 0.75.
+    Pools round up (a trailing pad of 1 there) and conv2 is padded by 1, so 224 px end
+    at 13x13. LRN over 5 channels: kappa 2, alpha 1e-4 on the sum, beta 0.75.
 
     Attributes:
       layers: names to return, in network order.

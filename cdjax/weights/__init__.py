@@ -1,5 +1,6 @@
 """Pre-trained weights: conversion, storage, loading."""
 
+from cdjax.weights._fetch import fetch as fetch
 from cdjax.weights._sources import Source as Source
 from cdjax.weights._sources import known_sources as known_sources
 from cdjax.weights._store import Manifest as Manifest
@@ -12,6 +13,7 @@ __all__ = [
     "Manifest",
     "Source",
     "convert",
+    "fetch",
     "known_sources",
     "list_weights",
     "load_params",

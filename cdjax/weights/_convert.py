@@ -20,6 +20,7 @@ class Converted(NamedTuple):
       params: nested dict of float32 arrays.
       table: the kind of file it was.
       deepest: name of the last layer that it has weights for.
+      order: channel order that the network itself sees.
       mean: RGB, what the network subtracted.
       sha256: of the file.
     """
@@ -27,6 +28,7 @@ class Converted(NamedTuple):
     params: dict[str, Any]
     table: Table
     deepest: str
+    order: str
     mean: tuple[float, ...]
     sha256: str
 
@@ -39,10 +41,14 @@ def convert_file(source: Path, *, network: str | None = None) -> Converted:
         raise InputError(f"{source}: no such file; give the path of a weight file")
     kind, arrays = read_arrays(source)
     table, rows = _find_table(source, kind, arrays, network)
-    params, mean = _params(source, table, rows, arrays)
+    matrix, offset = _input(source, table, arrays)
+    mean = -np.linalg.solve(matrix, offset)
+    order = "".join("RGB"[i] for i in np.abs(matrix).argmax(1))
+    params = _params(source, table, rows, arrays, matrix, mean)
     with source.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return Converted(params, table, rows[-1].path[0], mean, digest)
+    mean = tuple(float(x) for x in params["mean"])
+    return Converted(params, table, rows[-1].path[0], order, mean, digest)
 
 
 def _find_table(
@@ -68,13 +74,13 @@ def _find_table(
     raise InputError(
         f"{source}: expected a {kind} file of "
         f"{', '.join(dict.fromkeys(table.network for table in wanted))}, found kernels "
-        f"{', '.join(kernels[:3]) or 'none'} ({len(kernels)} in all); closest is {closest}; "
-        "convert the original file of one of these networks"
+        f"{', '.join(kernels[:3]) or 'none'} ({len(kernels)} in all); closest is "
+        f"{closest}; convert the original file of one of these networks"
     )
 
 
 def _fit(table: Table, arrays: dict[str, np.ndarray]) -> tuple[int, str]:
-    """Counts the rows that fit from the top, and says what does not fit, if anything."""
+    """Counts the rows that fit from the top, and says what does not fit."""
     count = 0
     for row in table.rows:
         shape = row.shape if table.format == "matconvnet" else _oihw(row.shape)
@@ -121,11 +127,14 @@ def _oihw(shape: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
 
 
 def _params(
-    source: Path, table: Table, rows: tuple[Row, ...], arrays: dict[str, np.ndarray]
-) -> tuple[dict[str, Any], tuple[float, ...]]:
+    source: Path,
+    table: Table,
+    rows: tuple[Row, ...],
+    arrays: dict[str, np.ndarray],
+    matrix: np.ndarray,
+    mean: np.ndarray,
+) -> dict[str, Any]:
     """Lays out the params and folds the network's own input into the first kernel."""
-    matrix, offset = _input(source, table, arrays)
-    mean = -np.linalg.solve(matrix, offset)
     params: dict[str, Any] = {"mean": _float32(source, _MEAN_KEY, mean)}
     for row in rows:
         kernel = arrays[f"{row.key}.weight"]
@@ -138,7 +147,7 @@ def _params(
             node = node.setdefault(part, {})
         node["kernel"] = _float32(source, f"{row.key}.weight", kernel)
         node["bias"] = _float32(source, f"{row.key}.bias", arrays[f"{row.key}.bias"])
-    return params, tuple(float(x) for x in mean)
+    return params
 
 
 def _input(
@@ -159,13 +168,13 @@ def _input(
         image = arrays.get(_MEAN_KEY)
         if image is None:
             raise InputError(
-                f"{source}: meta.normalization.averageImage is missing; use the original "
-                "file of MatConvNet's collection"
+                f"{source}: meta.normalization.averageImage is missing; use the "
+                "original file of MatConvNet's collection"
             )
         if image.shape[-1] != 3 and image.size != 3:
             raise InputError(
-                f"{source}: averageImage has shape {list(image.shape)}, expected [h, w, 3] "
-                "or 3 numbers; use the original file of MatConvNet's collection"
+                f"{source}: averageImage has shape {list(image.shape)}, expected "
+                "[h, w, 3] or 3 numbers; use the original file of MatConvNet"
             )
         # Differs from VGG-M's full mean image: one colour, so that any patch size fits.
         mean = image.reshape(-1, 3).mean(0, dtype=np.float64)
@@ -180,13 +189,13 @@ def _float32(source: Path, key: str, array: np.ndarray) -> np.ndarray:
     """Casts, refusing what is not a finite number."""
     if array.dtype.kind != "f":
         raise InputError(
-            f"{source}: {key} holds {array.dtype}, expected floating point; convert the "
-            "original file"
+            f"{source}: {key} holds {array.dtype}, expected floating point; convert "
+            "the original file"
         )
     with np.errstate(over="ignore"):
         out = np.ascontiguousarray(array, np.float32)
     if not np.isfinite(out).all():
         raise InputError(
-            f"{source}: {key} holds numbers that are not finite; download the file again"
+            f"{source}: {key} holds numbers that are not finite; download it again"
         )
     return out

@@ -63,7 +63,7 @@ def weights_dir() -> Path:
     """Returns the folder of converted weights.
 
     Returns:
-      CDJAX_WEIGHTS, else cdjax/weights in the user's cache folder; it may not exist yet.
+      CDJAX_WEIGHTS, else cdjax/weights in the user's cache folder; it may not exist.
     """
     if chosen := os.environ.get("CDJAX_WEIGHTS"):
         return Path(chosen)
@@ -131,7 +131,7 @@ def convert(
         source_sha256=converted.sha256,
         format=table.format,
         licence=licence_of(converted.sha256),
-        channel_order=table.order if table.colour is None else "RGB",
+        channel_order=converted.order,
         mean=converted.mean,
         std=table.std,
         padding="zero",
@@ -145,12 +145,13 @@ def load_params(name_or_path: str | Path, *, directory: Path | None = None) -> P
     """Loads weights, checking their hash.
 
     Args:
-      name_or_path: a stored name ("vgg19"), the folder of stored weights, or a raw weight
-        file, which is converted in memory.
+      name_or_path: a stored name ("vgg19"), the folder of stored weights, or a raw
+        weight file, which is converted in memory.
       directory: the store; `weights_dir()` if None.
 
     Returns:
-      Nested dict of float32 arrays: "mean" (RGB), then "kernel" and "bias" of each layer.
+      Nested dict of float32 arrays: "mean" (RGB), and "kernel" and "bias" of each
+      layer.
 
     Raises:
       InputError: there is no such thing, or it is damaged.
@@ -187,10 +188,8 @@ def read_manifest(folder: Path) -> Manifest:
         raw = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: unreadable manifest: {error}; {remedy}") from error
-    kinds = {
-        field.name: (list if field.name in ("mean", "std") else field.type)
-        for field in dataclasses.fields(Manifest)
-    }
+    kinds: dict[str, type] = dict.fromkeys(Manifest.__dataclass_fields__, str)
+    kinds |= {"mean": list, "std": list, "version": int}
     if not isinstance(raw, dict) or raw.keys() != kinds.keys():
         raise InputError(f"{path}: expected the fields {', '.join(kinds)}; {remedy}")
     for key, kind in kinds.items():
@@ -200,7 +199,8 @@ def read_manifest(folder: Path) -> Manifest:
         raise InputError(
             f"{path}: version {raw['version']}, expected {_VERSION}; {remedy}"
         )
-    return Manifest(**raw | {"mean": tuple(raw["mean"]), "std": tuple(raw["std"])})
+    raw |= {"mean": tuple(raw["mean"]), "std": tuple(raw["std"])}
+    return Manifest(**raw)
 
 
 def read_params(folder: Path) -> dict[str, Any]:
@@ -220,10 +220,11 @@ def read_params(folder: Path) -> dict[str, Any]:
     except Exception as error:  # whatever Orbax and its storage raise on damaged files
         reason = str(error).split("\n", 1)[0][:200]
         raise InputError(f"{folder}: damaged checkpoint: {reason}; {remedy}") from error
-    if hash_params(params) != manifest.arrays_sha256:
+    found = hash_params(params)
+    if found != manifest.arrays_sha256:
         raise InputError(
-            f"{folder}: the arrays differ from the manifest (sha256 "
-            f"{hash_params(params)[:12]}, expected {manifest.arrays_sha256[:12]}); {remedy}"
+            f"{folder}: the arrays differ from the manifest (sha256 {found[:12]}, "
+            f"expected {manifest.arrays_sha256[:12]}); {remedy}"
         )
     return params
 
@@ -236,7 +237,7 @@ def hash_params(params: Params) -> str:
         array = np.asarray(leaf)
         label = f"{jax.tree_util.keystr(path)} {array.dtype.name} {array.shape}"
         digest.update(label.encode())
-        digest.update(np.ascontiguousarray(array).astype(array.dtype.newbyteorder("<")))
+        digest.update(array.astype(array.dtype.newbyteorder("<")).tobytes())
     return digest.hexdigest()
 
 
@@ -262,7 +263,7 @@ def _save(converted: Converted, manifest: Manifest, root: Path) -> Path:
             shutil.rmtree(scratch, ignore_errors=True)
     except OSError as error:
         raise InputError(
-            f"{root}: cannot store weights: {error}; set CDJAX_WEIGHTS to a folder that can "
-            "be written"
+            f"{root}: cannot store weights: {error}; set CDJAX_WEIGHTS to a folder "
+            "that can be written"
         ) from error
     return final

@@ -1,4 +1,4 @@
-"""PyTorch files, zip and legacy form, read without PyTorch; nothing in them is executed."""
+"""PyTorch files, zip and legacy form, read without PyTorch; nothing in them runs."""
 
 import dataclasses
 import io
@@ -82,7 +82,8 @@ def read_torch(path: Path) -> dict[str, np.ndarray]:
       Every tensor by its key, in the file's order.
 
     Raises:
-      InputError: not a state dict, damaged, or naming anything but tensors and containers.
+      InputError: not a state dict, damaged, or naming anything but tensors and
+        containers.
     """
     try:
         with path.open("rb") as file:
@@ -105,8 +106,8 @@ def read_torch(path: Path) -> dict[str, np.ndarray]:
         EOFError,
     ) as error:
         raise InputError(
-            f"{path}: not a readable PyTorch state dict: {error}; download the file again, "
-            "or save `model.state_dict()` with torch.save"
+            f"{path}: not a readable PyTorch state dict: {error}; download the file "
+            "again, or save `model.state_dict()` with torch.save"
         ) from error
 
 
@@ -213,7 +214,7 @@ def _view(view: _Tensor, data: np.ndarray) -> np.ndarray:
 
 
 def _unpickle(file: BinaryIO, seen: dict[str, _Storage] | None = None) -> Any:
-    """Interprets one pickle. Knows containers, numbers, text and tensors, no classes."""
+    """Interprets one pickle: containers, numbers, text and tensors, no classes."""
     stack: list[Any] = []
     marks: list[int] = []
     memo: dict[int, Any] = {}
@@ -225,6 +226,7 @@ def _unpickle(file: BinaryIO, seen: dict[str, _Storage] | None = None) -> Any:
         del stack[start:]
         return items
 
+    argument: Any
     for opcode, argument, _ in pickletools.genops(file):
         name = opcode.name
         if name in _LITERALS:
