@@ -1,0 +1,281 @@
+"""`cdjax speed`: what trackers cost, side by side."""
+
+import argparse
+import dataclasses
+import functools
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from cdjax._errors import InputError
+
+_FORMULA = "model bytes = filter + network weights that the kept channels need"
+
+
+def add_parser(subparsers: Any) -> None:
+    """Adds the command."""
+    parser = subparsers.add_parser(
+        "speed",
+        help="time trackers side by side",
+        description="Times trackers side by side on one synthetic video: compilation, "
+        "distillation, steps, and the bare network on as many patches as a step needs.",
+    )
+    parser.add_argument(
+        "--tracker",
+        action=_AddTracker,
+        dest="trackers",
+        metavar="NAME",
+        required=True,
+        help="a tracker, e.g. DeepCD-V-11+12+21; repeat it to compare",
+    )
+    parser.add_argument(
+        "--weights",
+        action=_SetWeights,
+        dest="trackers",
+        metavar="NAME_OR_PATH",
+        help="weights of the --tracker before it",
+    )
+    parser.add_argument(
+        "--frames",
+        type=int,
+        default=30,
+        metavar="N",
+        help="timed steps of each tracker (default: %(default)s)",
+    )
+    parser.add_argument("--json", metavar="OUT", help="write the figures to this file")
+    parser.set_defaults(run=run)
+
+
+class _AddTracker(argparse.Action):
+    """Appends (name, no weights yet)."""
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        pairs = getattr(namespace, self.dest) or []
+        setattr(namespace, self.dest, [*pairs, (values, None)])
+
+
+class _SetWeights(argparse.Action):
+    """Gives weights to the last tracker."""
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        pairs = getattr(namespace, self.dest)
+        if not pairs:
+            raise argparse.ArgumentError(self, "belongs after the --tracker it is for")
+        setattr(namespace, self.dest, [*pairs[:-1], (pairs[-1][0], values)])
+
+
+@dataclasses.dataclass
+class _Case:
+    """A tracker under test: compiled functions, and the times so far."""
+
+    row: dict[str, Any]
+    params: Any
+    state: Any
+    step: Callable[..., Any]
+    bare: Callable[..., Any]
+    patches: Any
+    step_s: list[float] = dataclasses.field(default_factory=list)
+    bare_s: list[float] = dataclasses.field(default_factory=list)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Runs the command."""
+    if args.frames < 1:
+        raise InputError(f"--frames {args.frames}: must be at least 1")
+    import jax
+
+    from cdjax.benchmark import _results, _synthetic
+
+    if args.json:
+        _results.check_writable(Path(args.json))  # now rather than after minutes
+
+    video = list(_synthetic.synthetic_frames(min(args.frames + 2, _synthetic.PERIOD)))
+    frames = [jax.device_put(frame) for frame, _ in video]
+    # All weights first: what is missing is said before minutes of compilation.
+    loaded = [_load(name, weights) for name, weights in args.trackers]
+    cases = []
+    for (name, weights), params in zip(args.trackers, loaded, strict=True):
+        print(f"compiling {name} ...", flush=True)
+        cases.append(_prepare(name, weights, params, frames, video[0][1]))
+    print(f"timing {args.frames} steps of each, in turn ...", flush=True)
+    for index in range(-2, args.frames):  # the first two rounds warm up
+        frame = frames[2 + index % (len(frames) - 2)]
+        for case in cases:
+            _time_round(case, frame, keep=index >= 0)
+
+    rows = [_finish(case) for case in cases]
+    device = jax.devices()[0]
+    print(
+        f"\ndevice: {device.platform} ({device.device_kind}), medians of "
+        f"{args.frames} steps\n"
+    )
+    print(_table(rows))
+    print(f"\n{_FORMULA}")
+    if args.json:
+        report = {
+            "jax": jax.__version__,
+            "device": f"{device.platform} ({device.device_kind})",
+            "frames": args.frames,
+            "formula": _FORMULA,
+            "trackers": rows,
+        }
+        _results.write_json(Path(args.json), report)
+        print(f"written to {args.json}")
+    return 0
+
+
+def _load(name: str, weights: str | None) -> Any:
+    """The tracker's weights, on the device; {} where it needs none."""
+    import jax
+
+    import cdjax
+
+    network = cdjax.network_of(name)
+    if network is None:
+        return {}
+    return jax.device_put(cdjax.load_params(weights or network))
+
+
+def _prepare(
+    name: str, weights: str | None, params: Any, frames: list[Any], box: Any
+) -> _Case:
+    """Compiles a tracker, phase by phase, and takes it through its first frames."""
+    import jax
+    import numpy as np
+
+    import cdjax
+    from cdjax import deep_features, trackers
+
+    tracker = cdjax.make(name)
+    box = jax.device_put(box)
+
+    init, init_s = _compile(tracker.init, params, frames[0], box)
+    state = jax.block_until_ready(init(params, frames[0], box))
+    first, first_s = _compile(tracker.step, params, state, frames[1])
+    second_frame = lambda: first(params, state, frames[1])
+    jax.block_until_ready(second_frame())
+    distilled_s = statistics.median(_seconds(second_frame) for _ in range(3))
+    distilled, _ = jax.block_until_ready(second_frame())
+    steady, steady_s, steady_tracker = first, None, tracker
+    if tracker.compact is not None:
+        steady_tracker, distilled = tracker.compact(distilled)
+        distilled = jax.device_put(distilled)
+        steady, steady_s = _compile(steady_tracker.step, params, distilled, frames[2])
+
+    backbone, patch_px, grid_hw, num_patches = trackers.backbone_of(name)
+    patches = jax.device_put(_patches(frames, num_patches, patch_px))
+    extract = functools.partial(deep_features.extract, backbone, grid_hw=grid_hw)
+    bare, _ = _compile(extract, params, patches)
+    row = {
+        "tracker": name,
+        "weights": weights,
+        "compile_init_s": init_s,
+        "compile_first_step_s": first_s,
+        "compile_step_s": steady_s,
+        "distil_s": distilled_s if tracker.compact is not None else None,
+        "num_channels": int(np.asarray(distilled.num_channels)),
+        "num_candidates": backbone.num_channels,
+        "patches": num_patches,
+        "patch_px": patch_px,
+        "state_bytes": _num_bytes(distilled),
+        "model_bytes": {
+            key: int(value)
+            for key, value in trackers.model_bytes(
+                steady_tracker, params, distilled
+            ).items()
+        },
+    }
+    return _Case(row, params, distilled, steady, bare, patches)
+
+
+def _compile(function: Callable[..., Any], *args: Any) -> tuple[Any, float]:
+    """The compiled function, and the seconds that tracing and compiling took."""
+    import jax
+
+    start = time.perf_counter()
+    compiled = jax.jit(function).lower(*args).compile()
+    return compiled, time.perf_counter() - start
+
+
+def _seconds(function: Callable[[], Any]) -> float:
+    """Wall-clock seconds of a call, to the end of its computation."""
+    import jax
+
+    start = time.perf_counter()
+    jax.block_until_ready(function())
+    return time.perf_counter() - start
+
+
+def _time_round(case: _Case, frame: Any, *, keep: bool) -> None:
+    """A step and a bare pass of one tracker."""
+    import jax
+
+    start = time.perf_counter()
+    case.state, _ = jax.block_until_ready(case.step(case.params, case.state, frame))
+    middle = time.perf_counter()
+    jax.block_until_ready(case.bare(case.params, case.patches))
+    stop = time.perf_counter()
+    if keep:
+        case.step_s.append(middle - start)
+        case.bare_s.append(stop - middle)
+
+
+def _patches(frames: list[Any], num: int, side: int) -> Any:
+    """Patches [num, side, side, 3] of the video, float32 0..255."""
+    import cv2
+    import numpy as np
+
+    picks = [np.asarray(frames[i % len(frames)]) for i in range(num)]
+    return np.stack([cv2.resize(p, (side, side)) for p in picks]).astype(np.float32)
+
+
+def _num_bytes(tree: Any) -> int:
+    import jax
+
+    return sum(leaf.nbytes for leaf in jax.tree.leaves(tree))
+
+
+def _finish(case: _Case) -> dict[str, Any]:
+    step_s, bare_s = statistics.median(case.step_s), statistics.median(case.bare_s)
+    return case.row | {
+        "backbone_ms": 1e3 * bare_s,
+        "step_ms": 1e3 * step_s,
+        "ratio": step_s / bare_s,
+        "fps": 1 / step_s,
+    }
+
+
+def _table(rows: list[dict[str, Any]]) -> str:
+    """The figures, a column a tracker."""
+    number = lambda value, digits: "-" if value is None else f"{value:,.{digits}f}"
+    lines: list[tuple[str, Callable[[dict[str, Any]], str]]] = [
+        ("", lambda r: r["tracker"]),
+        ("compile: init, s", lambda r: number(r["compile_init_s"], 2)),
+        ("compile: first step, s", lambda r: number(r["compile_first_step_s"], 2)),
+        ("compile: later steps, s", lambda r: number(r["compile_step_s"], 2)),
+        ("frame 2 with distillation, s", lambda r: number(r["distil_s"], 3)),
+        ("channels in use", lambda r: f"{r['num_channels']} of {r['num_candidates']}"),
+        ("patches a step", lambda r: f"{r['patches']} x {r['patch_px']} px"),
+        ("network alone, ms", lambda r: number(r["backbone_ms"], 2)),
+        ("step, ms", lambda r: number(r["step_ms"], 2)),
+        ("step / network alone", lambda r: number(r["ratio"], 2)),
+        ("frames/s", lambda r: number(r["fps"], 1)),
+        ("state, bytes", lambda r: number(r["state_bytes"], 0)),
+        ("model: filter, bytes", lambda r: number(r["model_bytes"]["filter_bytes"], 0)),
+        ("model: weights, bytes", lambda r: number(r["model_bytes"]["conv_bytes"], 0)),
+        ("model, bytes", lambda r: number(r["model_bytes"]["total"], 0)),
+    ]
+    cells = [[show(row) for row in rows] for _, show in lines]
+    widths = [max(len(line[i]) for line in cells) for i in range(len(rows))]
+    head = max(len(label) for label, _ in lines)
+    return "\n".join(
+        "  ".join(
+            [
+                label.ljust(head),
+                *(c.rjust(w) for c, w in zip(line, widths, strict=True)),
+            ]
+        ).rstrip()
+        for (label, _), line in zip(lines, cells, strict=True)
+    )

@@ -1,0 +1,59 @@
+"""`cdjax speed`: every figure is there and hangs together."""
+
+import json
+
+import pytest
+
+from cdjax.cli import main
+
+
+def test_two_trackers_side_by_side(tmp_path, capsys):
+    names = ["CF2-H", "DeepCD-H:num_channels=8"]
+    path = tmp_path / "speed.json"
+    arguments = ["--tracker", names[0], "--tracker", names[1], "--frames", "3"]
+    assert main(["speed", *arguments, "--json", str(path)]) == 0
+    printed = capsys.readouterr().out
+    report = json.loads(path.read_text())
+    rows = report["trackers"]
+    assert [row["tracker"] for row in rows] == names
+    for row in rows:
+        assert row["compile_init_s"] > 0
+        assert row["compile_first_step_s"] > 0
+        assert row["ratio"] == pytest.approx(row["step_ms"] / row["backbone_ms"])
+        assert row["fps"] == pytest.approx(1e3 / row["step_ms"])
+        assert row["state_bytes"] > row["model_bytes"]["filter_bytes"] > 0
+        parts = row["model_bytes"]["filter_bytes"] + row["model_bytes"]["conv_bytes"]
+        assert row["model_bytes"]["total"] == parts
+        assert row["num_candidates"] == 31
+    assert [row["num_channels"] for row in rows] == [31, 8]
+    assert rows[0]["distil_s"] is None
+    assert rows[1]["distil_s"] > 0
+    assert "8 of 31" in printed
+    assert report["formula"] in printed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--tracker", "CF2-H", "--frames", "0"], "at least 1"),
+        (["--tracker", "CF2-X"], "CF2-X"),
+        (["--tracker", "CF2-H", "--json", "{folder}/no/out.json"], "no"),
+        (["--tracker", "DeepCD-V-11"], "weights"),
+    ],
+)
+def test_bad_input_is_one_line(tmp_path, monkeypatch, capsys, arguments, words):
+    monkeypatch.setenv("CDJAX_WEIGHTS", str(tmp_path / "empty"))
+    arguments = [text.format(folder=tmp_path) for text in arguments]
+    assert main(["speed", *arguments]) == 2
+    message = capsys.readouterr().err.strip()
+    assert words in message
+    assert "\n" not in message
+
+
+def test_weights_belong_to_the_tracker_before_them(tmp_path, capsys):
+    missing = str(tmp_path / "here")
+    pairs = ["--tracker", "CF2-H", "--tracker", "DeepCD-V-11", "--weights", missing]
+    assert main(["speed", *pairs, "--frames", "1"]) == 2
+    assert missing in capsys.readouterr().err
+    assert main(["speed", "--weights", missing, "--tracker", "CF2-H"]) == 2
+    assert "after the --tracker" in capsys.readouterr().err
