@@ -11,6 +11,7 @@ from jaxtyping import Float, UInt8
 from cdjax._errors import InputError
 
 GREEN, ORANGE, CYAN = (60, 220, 60), (255, 150, 20), (40, 200, 255)
+WHITE = (255, 255, 255)
 """Colours, RGB: the truth is always green, a tracker's box one of the others."""
 
 _FARTHEST_PX = 1e5  # beyond it OpenCV's fixed-point drawing overflows
@@ -30,7 +31,7 @@ def draw_frame(
       rgb: the frame, RGB.
       box: (x, y, w, h), px, corner index from 0; may leave the frame. Where a number
         is not finite or the size not positive, nothing is drawn for it.
-      truth: the true box, drawn thinner and in green, or None.
+      truth: the true box, drawn on top, thinner and in green, or None.
       text: a line for the upper left corner, or None.
       color: the box's colour, RGB.
 
@@ -39,12 +40,28 @@ def draw_frame(
     """
     image = np.ascontiguousarray(rgb).copy()
     thick = max(1, round(min(image.shape[:2]) / 240))
-    if truth is not None:
-        _rectangle(image, truth, GREEN, thick)
     if box is not None:
         _rectangle(image, box, color, 2 * thick)
-    if text:
-        _write(image, text, (4, 4))
+    if truth is not None:
+        _rectangle(image, truth, GREEN, thick)
+    return draw_lines(image, [(text, WHITE)]) if text else image
+
+
+def draw_lines(
+    rgb: UInt8[np.ndarray, "H W 3"], lines: Sequence[tuple[str, tuple[int, int, int]]]
+) -> UInt8[np.ndarray, "H W 3"]:
+    """Writes lines on dark bars into the upper left corner of a copy of a frame.
+
+    Args:
+      rgb: the frame, RGB.
+      lines: (text, RGB colour) pairs from top to bottom; a line too long is shrunk.
+
+    Returns:
+      The annotated frame.
+    """
+    image, y = np.ascontiguousarray(rgb).copy(), 4
+    for text, color in lines:
+        y = _write(image, text, (4, y), color)
     return image
 
 
@@ -215,10 +232,15 @@ def save_strip(
     import cv2
 
     cells = [_panel(label, picture, height) for label, picture in panels]
-    columns = columns or len(cells)
-    rows = [_join(cells[i : i + columns]) for i in range(0, len(cells), columns)]
-    width = max(row.shape[1] for row in rows)
-    rows = [_pad_right(row, width) for row in rows]
+    columns = min(columns or len(cells), len(cells))
+    blank = np.full((cells[0].shape[0], 1, 3), 255, np.uint8)
+    cells += [blank] * (-len(cells) % columns)
+    widths = [max(c.shape[1] for c in cells[i::columns]) for i in range(columns)]
+    cells = [_pad_right(c, widths[i % columns]) for i, c in enumerate(cells)]
+    rows = [
+        np.concatenate(cells[i : i + columns], axis=1)
+        for i in range(0, len(cells), columns)
+    ]
     strip = np.concatenate(rows)[..., ::-1]
     _, png = cv2.imencode(".png", np.ascontiguousarray(strip))
     try:
@@ -255,10 +277,6 @@ def _panel(label: str, picture: np.ndarray, height: int) -> np.ndarray:
     return np.pad(panel, [(4, 4), (4, 4), (0, 0)], constant_values=255)
 
 
-def _join(cells: Sequence[np.ndarray]) -> np.ndarray:
-    return np.concatenate(list(cells), axis=1)
-
-
 def _pad_right(row: np.ndarray, width: int) -> np.ndarray:
     return np.pad(row, [(0, 0), (0, width - row.shape[1]), (0, 0)], constant_values=255)
 
@@ -293,25 +311,21 @@ def _rectangle(
     cv2.rectangle(image, first, last, color, thick)
 
 
-def _write(image: np.ndarray, text: str, corner: tuple[int, int]) -> None:
-    """Writes a line on a dark bar in place; shrinks it until it fits the frame."""
+def _write(
+    image: np.ndarray, text: str, corner: tuple[int, int], color: tuple[int, int, int]
+) -> int:
+    """Writes a line on a dark bar in place; returns where the next one may start."""
     import cv2
 
     h, w = image.shape[:2]
-    scale, font = max(0.3, h / 700), cv2.FONT_HERSHEY_SIMPLEX
+    scale, font = max(0.3, h / 900), cv2.FONT_HERSHEY_SIMPLEX
     (width, _), _ = cv2.getTextSize(text, font, scale, 1)
     scale *= min(1.0, (w - 2 * corner[0] - 8) / max(width, 1))
     (width, height), below = cv2.getTextSize(text, font, scale, 1)
     x, y = corner
-    bar = image[y : y + height + below + 6, x : x + width + 8]
+    stop = y + height + below + 4
+    bar = image[y:stop, x : x + width + 8]
     bar[...] = bar // 4
-    cv2.putText(
-        image,
-        text,
-        (x + 4, y + height + 3),
-        font,
-        scale,
-        (255, 255, 255),
-        1,
-        cv2.LINE_AA,
-    )
+    base = (x + 4, y + height + 2)
+    cv2.putText(image, text, base, font, scale, color, 1, cv2.LINE_AA)
+    return stop
