@@ -1,1 +1,69 @@
-"""Stub."""
+"""The `cdjax` command: parses arguments, and turns bad input into one line."""
+
+import argparse
+import os
+import re
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import NoReturn
+
+from cdjax._errors import InputError
+from cdjax.cli import _demo, _evaluate, _info, _speed, _track, _weights
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose complaints are InputErrors."""
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message} (see {self.prog} --help)")
+
+
+def _parser() -> argparse.ArgumentParser:
+    """Makes the parser of all commands."""
+    parser = _Parser(prog="cdjax", description="Channel-distillation trackers in JAX.")
+    parser.add_argument(
+        "--version", action="version", version=f"cdjax {version('cdjax')}"
+    )
+    subparsers = parser.add_subparsers(
+        title="commands", metavar="COMMAND", required=True, parser_class=_Parser
+    )
+    for command in (_track, _evaluate, _demo, _speed, _weights, _info):
+        command.add_parser(subparsers)
+    return parser
+
+
+def _join_negative(argv: Sequence[str]) -> list[str]:
+    """Joins --box and a value with a leading minus, which argparse would refuse."""
+    joined: list[str] = []
+    for word in argv:
+        if joined and joined[-1] == "--box" and re.match(r"-[0-9.]", word):
+            joined[-1] = f"--box={word}"
+        else:
+            joined.append(word)
+    return joined
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs a command.
+
+    Args:
+      argv: the words after `cdjax`; those of the process by default.
+
+    Returns:
+      Exit code: 0, 2 for bad input, 130 if interrupted, otherwise the command's own.
+    """
+    # OpenCV's warnings about files that are refused in one line of ours.
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+    try:
+        args = _parser().parse_args(
+            _join_negative(sys.argv[1:] if argv is None else argv)
+        )
+        return args.run(args)
+    except InputError as error:
+        print(f"cdjax: error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("cdjax: interrupted", file=sys.stderr)
+        return 130

@@ -1,0 +1,126 @@
+"""`cdjax evaluate`: one-pass evaluation over a dataset on disk."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from cdjax._errors import InputError
+from cdjax.cli._track import positive
+
+
+def add_parser(subparsers: Any) -> None:
+    """Adds the command."""
+    parser = subparsers.add_parser(
+        "evaluate",
+        help="score trackers over a dataset",
+        description="Runs each tracker once over each sequence and scores it by OTB's "
+        "rules. Writes RESULTS/TRACKER/SEQUENCE.txt (x,y,w,h, pixels from 1) and "
+        "RESULTS/summary.json, which holds the trackers of the last run.",
+    )
+    parser.add_argument(
+        "--dataset",
+        required=True,
+        choices=("otb", "vot", "folder"),
+        help="layout of the sequences; folder takes either, as each one's files show",
+    )
+    parser.add_argument(
+        "--root", required=True, type=Path, metavar="DIR", help="folder of sequences"
+    )
+    parser.add_argument(
+        "--tracker",
+        required=True,
+        action="append",
+        dest="trackers",
+        metavar="NAME",
+        help="repeat it to compare",
+    )
+    parser.add_argument(
+        "--weights",
+        metavar="NAME_OR_PATH",
+        help="weights for all trackers that need some, instead of their own",
+    )
+    parser.add_argument(
+        "--sequences", metavar="A,B", help="only these, by name (default: all)"
+    )
+    parser.add_argument(
+        "--max-frames", type=positive, metavar="N", help="first N frames of each"
+    )
+    parser.add_argument(
+        "--results", required=True, type=Path, metavar="DIR", help="made if need be"
+    )
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Runs the command."""
+    import cdjax
+    from cdjax.benchmark import Entry, evaluate, select_targets
+    from cdjax.benchmark._ope import DATASETS
+    from cdjax.benchmark._results import make_folder
+
+    targets = DATASETS[args.dataset](args.root)
+    if args.sequences is not None:
+        names = [name.strip() for name in args.sequences.split(",") if name.strip()]
+        targets = select_targets(targets, names)
+    if not targets:
+        raise InputError("--sequences names none; give names apart by commas")
+    entries = []
+    for name in dict.fromkeys(args.trackers):
+        network = cdjax.network_of(name)
+        tracker = cdjax.make(name)
+        params = {} if network is None else cdjax.load_params(args.weights or network)
+        entries.append(Entry(name, tracker, params))
+    make_folder(args.results)
+    shows = sys.stderr.isatty()
+
+    def on_frame(tracker: str, sequence: str, done: int, of: int) -> None:
+        if shows:
+            line = f"\r\x1b[K{tracker}  {sequence}  {done}/{of} "
+            print(line, end="", file=sys.stderr, flush=True)
+
+    summary = evaluate(
+        entries,
+        targets,
+        args.results,
+        dataset=args.dataset,
+        max_frames=args.max_frames,
+        on_frame=on_frame,
+    )
+    if shows:
+        print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+    print(table(summary))
+    print(f"wrote {args.results / 'summary.json'}")
+    failures = summary["failures"]
+    if not failures:
+        return 0
+    for failure in failures:
+        print(
+            f"failed: {failure['tracker']} on {failure['sequence']}: "
+            f"{failure['kind']}{': ' * bool(failure['kind'])}{failure['error']}"
+        )
+    if any(failure["kind"] for failure in failures):
+        print(f"cdjax: error: {len(failures)} runs failed", file=sys.stderr)
+        return 1
+    raise InputError(
+        f"{len(failures)} of {len(entries) * len(targets)} runs failed (listed above "
+        f"and in summary.json), the first of them: {failures[0]['error']}"
+    )
+
+
+def table(summary: dict[str, Any]) -> str:
+    """Renders a summary: a row a sequence and a mean for each tracker."""
+    rows = summary["trackers"]
+    width = max(len("sequence"), *(len(n) for row in rows for n in row["sequences"]), 4)
+    lines = []
+    for row in rows:
+        lines.append(f"{row['tracker']} ({summary['dataset']}, OTB's rules, one pass)")
+        lines.append(f"{'sequence':{width}}   AUC   P@20  channels     fps  frames")
+        named = [*row["sequences"].items(), ("mean", row)]
+        lines += [
+            f"{name:{width}} {f['success_auc']:5.3f}  {f['precision_20']:5.3f} "
+            f"{f['mean_channels']:9.1f} {f['fps']:7.1f} {f['frames']:7d}"
+            for name, f in named
+        ]
+        lines.append("")
+    return "\n".join(lines).rstrip()
