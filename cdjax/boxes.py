@@ -5,7 +5,7 @@ its size. It covers the pixels x ... x + w - 1, so its centre is xy + (wh - 1) /
 Host code, NumPy float64.
 """
 
-from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -138,13 +138,11 @@ def parse_box(text: str) -> Float[np.ndarray, "4"]:
     return np.array(numbers)
 
 
-def check_box(
-    box: Sequence[float] | Float[np.ndarray, " n"], frame_hw: tuple[int, int]
-) -> Float[np.ndarray, "4"]:
+def check_box(box: Any, frame_hw: tuple[int, int]) -> Float[np.ndarray, "4"]:
     """Returns the box as float32 if a tracker can start from it.
 
     Args:
-      box: x, y, w, h, corner index from 0.
+      box: x, y, w, h, corner index from 0; a list or an array.
       frame_hw: height and width of the frame, px.
 
     Returns:
@@ -154,7 +152,7 @@ def check_box(
       InputError: if it is not four finite numbers, has no area or misses the frame.
     """
     values = np.asarray(box, np.float64)
-    shown = ",".join(f"{v:g}" for v in values)
+    shown = ",".join(f"{v:g}" for v in values.ravel())
     height, width = frame_hw
     if values.shape != (4,):
         raise InputError(f"box {shown} has {values.size} numbers; give x,y,w,h")

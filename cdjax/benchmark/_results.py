@@ -162,7 +162,8 @@ def write_json(path: Path, content: Any) -> None:
 class JsonWriter:
     """Streams a JSON object: its boxes as they come, its other keys at the end.
 
-    A long video costs no memory. The file takes its name when `close` completes it.
+    A context manager; a long video costs no memory. The file takes its name when
+    `close` completes it; left before that, it stays under .part.
     """
 
     def __init__(self, path: Path):
@@ -172,6 +173,17 @@ class JsonWriter:
             self._file: IO[str] = part_of(path).open("w", encoding="utf-8")
             self._file.write('{\n "boxes": [')
         self._separator = "\n  "
+
+    def __enter__(self) -> "JsonWriter":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._file.close()
 
     def write(self, box: Float[np.ndarray, "4"]) -> None:
         """Appends a box, corner index from 0."""

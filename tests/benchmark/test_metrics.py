@@ -92,7 +92,7 @@ def test_published_boxes_get_their_published_scores(data_dir, truths, folder):
 
 @pytest.fixture(scope="module")
 def truths(data_dir):
-    """Full annotations of the targets: Soccer has 200 boxes there but 150 frames here."""
+    """Full annotations: for Soccer there are 200 boxes, but 150 frames here."""
     text = (data_dir / "annotations" / "otb100.json").read_text()
     annotation = json.loads(text)
     return {

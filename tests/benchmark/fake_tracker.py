@@ -1,0 +1,57 @@
+"""A tracker that moves its box by the brightness of the frame's first pixel."""
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from cdjax.trackers._base import Tracker, TrackOutput
+
+
+class FakeState(NamedTuple):
+    box: jax.Array
+    frame_index: jax.Array
+    num_channels: jax.Array
+    features: jax.Array
+
+
+@functools.cache
+def make_tracker(channels: int = 8, kept: int | None = None, on_trace=None) -> Tracker:
+    """`channels` features in the state, of which `compact` leaves `kept`.
+
+    `on_trace` is called with "init" or "step" whenever one of them is traced.
+    """
+
+    def init(params, frame, box, *, frame_hw=None, key=None):
+        if on_trace:
+            on_trace("init")
+        assert frame_hw is not None
+        return FakeState(
+            jnp.asarray(box, jnp.float32),
+            jnp.int32(0),
+            jnp.int32(channels),
+            jnp.zeros(channels, jnp.float32),
+        )
+
+    def step(params, state, frame):
+        if on_trace:
+            on_trace("step")
+        move = frame[0, 0, 0].astype(jnp.float32) * params["gain"]
+        state = FakeState(
+            state.box.at[0].add(move),
+            state.frame_index + 1,
+            jnp.int32(kept or channels),
+            state.features + 1,
+        )
+        return state, TrackOutput(
+            state.box, jnp.float32(0.5), jnp.float32(9), jnp.float32(1), ()
+        )
+
+    def compact(state):
+        smaller = make_tracker(kept, None, on_trace)
+        return smaller._replace(init=init), state._replace(
+            features=state.features[:kept]
+        )
+
+    return Tracker(init, step, compact if kept else None)
