@@ -52,6 +52,7 @@ class _Run(NamedTuple):
     overlaps: Any  # without the first frame, whose box is given
     num_channels: int
     num_candidates: int
+    num_scales: int
     fps: float
     compile_s: float
     snapshots: dict[int, _Snapshot]
@@ -118,6 +119,7 @@ def _follow(name: str, num_frames: int, shown: tuple[int, ...]) -> _Run:
                 record.frame, record.box, record.aux
             )
         records.append(record._replace(frame=None, aux=None))
+    backbone, _, _, num_patches = trackers.backbone_of(name)
     boxes = np.stack([record.box for record in records])
     overlaps = iou(boxes.astype(np.float64), np.stack(truth).astype(np.float64))
     return _Run(
@@ -125,7 +127,8 @@ def _follow(name: str, num_frames: int, shown: tuple[int, ...]) -> _Run:
         boxes=boxes,
         overlaps=overlaps[1:],
         num_channels=records[-1].num_channels,
-        num_candidates=trackers.backbone_of(name)[0].num_channels,
+        num_candidates=backbone.num_channels,
+        num_scales=num_patches - 1,  # the last one is for learning
         fps=len(records) / sum(record.seconds for record in records),
         compile_s=sum(record.compile_seconds for record in records),
         snapshots=snapshots,
@@ -134,13 +137,22 @@ def _follow(name: str, num_frames: int, shown: tuple[int, ...]) -> _Run:
 
 def _table(runs: list[_Run]) -> str:
     """A row a tracker."""
-    head = ("tracker", "mean IoU", "least IoU", "channels", "frames/s", "compile, s")
+    head = (
+        "tracker",
+        "mean IoU",
+        "least IoU",
+        "channels",
+        "scales",
+        "frames/s",
+        "compile, s",
+    )
     rows = [head] + [
         (
             result.name,
             f"{result.overlaps.mean():.3f}",
             f"{result.overlaps.min():.3f}",
             f"{result.num_channels} of {result.num_candidates}",
+            f"{result.num_scales}",
             f"{result.fps:.0f}",
             f"{result.compile_s:.1f}",
         )

@@ -17,10 +17,11 @@ def test_demo_tracks_and_writes_what_it_says(tmp_path, capsys):
         if line.startswith(("DeepCD-H  ", "CF2-H  "))
     }
     assert set(rows) == {"DeepCD-H", "CF2-H"}
-    for mean, least, kept, of, total, fps, compile_s in rows.values():
+    for mean, least, kept, of, total, scales, fps, compile_s in rows.values():
         assert 0.5 < float(least) <= float(mean) <= 1
         assert (of, total) == ("of", "31")
         assert 1 <= int(kept) <= 31
+        assert int(scales) >= 1
         assert float(fps) > 0
         assert float(compile_s) > 0
     assert str(out / "demo.mp4") in printed
@@ -38,7 +39,7 @@ def test_demo_tracks_and_writes_what_it_says(tmp_path, capsys):
 
 def test_a_lost_target_is_shown_not_hidden():
     overlaps = np.array([0.9, 0.05, 0.0, 0.4])
-    result = _demo._Run("DeepCD-H", None, overlaps, 12, 31, 50.0, 2.0, {})
+    result = _demo._Run("DeepCD-H", None, overlaps, 12, 31, 3, 50.0, 2.0, {})
     assert "0.338" in _demo._table([result])
     assert "0.000" in _demo._table([result])
     assert _demo._lost_line(result) == (
