@@ -1,6 +1,7 @@
 """Downloads of the known weight files, on request only."""
 
 import hashlib
+import http.client
 import tempfile
 import urllib.request
 from pathlib import Path
@@ -38,11 +39,11 @@ def fetch(name: str, *, directory: Path | None = None) -> Path:
                 digest = _download(source, file)
             _check_hash(source, digest)
             return convert(path, network=source.network, name=name, directory=root)
-    except OSError as error:
+    except (OSError, http.client.HTTPException) as error:
         raise InputError(
-            f"cannot fetch {name}: {error}; get {source.file} from {source.url} by other "
-            f"means, then run `cdjax weights convert {source.file} --name {name}`, which "
-            f"stores it in {root}"
+            f"cannot fetch {name}: {error}; get {source.file} from {source.url} by "
+            "other means, then run `cdjax weights convert "
+            f"{source.file} --name {name}`, which stores it in {root}"
         ) from error
 
 
@@ -60,6 +61,6 @@ def _check_hash(source: Source, digest: str) -> None:
     """Refuses a file other than the known one."""
     if not digest.startswith(source.sha256):
         raise InputError(
-            f"{source.url}: expected sha256 {source.sha256}, found {digest}; the file was "
-            "changed or cut short: try again, or get it from elsewhere"
+            f"{source.url}: expected sha256 {source.sha256}, found {digest}; the file "
+            "was changed or cut short: try again, or get it from elsewhere"
         )
