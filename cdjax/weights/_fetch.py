@@ -2,10 +2,10 @@
 
 import hashlib
 import http.client
+import io
 import tempfile
 import urllib.request
 from pathlib import Path
-from typing import BinaryIO
 
 from cdjax._errors import InputError
 from cdjax.weights._sources import Source, known_sources
@@ -47,7 +47,7 @@ def fetch(name: str, *, directory: Path | None = None) -> Path:
         ) from error
 
 
-def _download(source: Source, file: BinaryIO) -> str:
+def _download(source: Source, file: io.BufferedIOBase) -> str:
     """Copies the remote file and returns its sha256."""
     digest = hashlib.sha256()
     with urllib.request.urlopen(source.url, timeout=30) as reply:

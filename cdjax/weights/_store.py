@@ -41,6 +41,7 @@ class Manifest:
       std: RGB, divided the source's input; folded into the first kernel.
       padding: what the source was trained with.
       arrays_sha256: of the converted arrays, checked on loading.
+      files_sha256: of the checkpoint's files, checked before they are decoded.
       version: of this layout.
     """
 
@@ -56,6 +57,7 @@ class Manifest:
     std: tuple[float, ...]
     padding: str
     arrays_sha256: str
+    files_sha256: str
     version: int = _VERSION
 
 
@@ -136,6 +138,7 @@ def convert(
         std=table.std,
         padding="zero",
         arrays_sha256=hash_params(converted.params),
+        files_sha256="",
     )
     root = weights_dir() if directory is None else directory
     return _save(converted, manifest, root)
@@ -211,6 +214,15 @@ def read_params(folder: Path) -> dict[str, Any]:
     path = (folder / _ARRAYS).resolve()
     remedy = "convert the source file again with `cdjax weights convert`"
     try:
+        files = _hash_files(path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error}; {remedy}") from error
+    if files != manifest.files_sha256:
+        raise InputError(
+            f"{folder}: damaged checkpoint: its files have sha256 {files[:12]}, "
+            f"expected {manifest.files_sha256[:12]}; {remedy}"
+        )
+    try:
         with ocp.PyTreeCheckpointer() as checkpointer:
             tree = checkpointer.metadata(path).item_metadata.tree
             restore = jax.tree.map(
@@ -241,6 +253,18 @@ def hash_params(params: Params) -> str:
     return digest.hexdigest()
 
 
+def _hash_files(folder: Path) -> str:
+    """Hashes the names and contents of all files below a folder."""
+    digest = hashlib.sha256()
+    paths = {p.relative_to(folder).as_posix(): p for p in folder.rglob("*")}
+    for name in sorted(paths):
+        if paths[name].is_file():
+            with paths[name].open("rb") as file:
+                content = hashlib.file_digest(file, "sha256").hexdigest()
+            digest.update(f"{name} {content}\n".encode())
+    return digest.hexdigest()
+
+
 def _save(converted: Converted, manifest: Manifest, root: Path) -> Path:
     """Writes a checkpoint beside its final place, then moves it there."""
     import orbax.checkpoint as ocp
@@ -254,6 +278,8 @@ def _save(converted: Converted, manifest: Manifest, root: Path) -> Path:
             fresh.mkdir()
             with ocp.PyTreeCheckpointer() as checkpointer:
                 checkpointer.save((fresh / _ARRAYS).resolve(), converted.params)
+            digest = _hash_files(fresh / _ARRAYS)
+            manifest = dataclasses.replace(manifest, files_sha256=digest)
             text = json.dumps(dataclasses.asdict(manifest), indent=2)
             (fresh / _MANIFEST).write_text(text + "\n", encoding="utf-8")
             if final.exists():

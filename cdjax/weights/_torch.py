@@ -8,7 +8,7 @@ import struct
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any, cast
 
 import numpy as np
 
@@ -97,6 +97,7 @@ def read_torch(path: Path) -> dict[str, np.ndarray]:
         NotImplementedError,
         ArithmeticError,
         LookupError,
+        OSError,
         MemoryError,
         RecursionError,
         RuntimeError,
@@ -111,7 +112,7 @@ def read_torch(path: Path) -> dict[str, np.ndarray]:
         ) from error
 
 
-def _open_zip(file: BinaryIO) -> tuple[Any, Callable[[_Storage], np.ndarray]]:
+def _open_zip(file: io.BufferedIOBase) -> tuple[Any, Callable[[_Storage], np.ndarray]]:
     """Reads the object of a zip file; storages are read when asked for."""
     archive = zipfile.ZipFile(file)
     infos = {info.filename: info for info in archive.infolist()}
@@ -144,7 +145,9 @@ def _open_zip(file: BinaryIO) -> tuple[Any, Callable[[_Storage], np.ndarray]]:
     return state, read
 
 
-def _open_legacy(file: BinaryIO) -> tuple[Any, Callable[[_Storage], np.ndarray]]:
+def _open_legacy(
+    file: io.BufferedIOBase,
+) -> tuple[Any, Callable[[_Storage], np.ndarray]]:
     """Reads the object of a legacy file and the storages that follow it."""
     if _unpickle(file) != _LEGACY_MAGIC:
         raise _Unreadable("the magic number of torch.save is missing")
@@ -213,7 +216,7 @@ def _view(view: _Tensor, data: np.ndarray) -> np.ndarray:
     ).copy()
 
 
-def _unpickle(file: BinaryIO, seen: dict[str, _Storage] | None = None) -> Any:
+def _unpickle(file: io.BufferedIOBase, seen: dict[str, _Storage] | None = None) -> Any:
     """Interprets one pickle: containers, numbers, text and tensors, no classes."""
     stack: list[Any] = []
     marks: list[int] = []
@@ -227,7 +230,7 @@ def _unpickle(file: BinaryIO, seen: dict[str, _Storage] | None = None) -> Any:
         return items
 
     argument: Any
-    for opcode, argument, _ in pickletools.genops(file):
+    for opcode, argument, _ in pickletools.genops(cast(IO[bytes], file)):
         name = opcode.name
         if name in _LITERALS:
             stack.append(argument)
