@@ -45,6 +45,8 @@ class Conv(nn.Module):
         if outputs is not None:
             kernel = jnp.take(kernel, outputs, axis=-1, mode="clip")
             bias = jnp.take(bias, outputs, mode="clip")
+            if self.stride == 1:
+                return _convolve_by_shifts(maps, kernel, bias, self.pad, self.padding)
         return convolve(
             maps,
             kernel,
@@ -75,6 +77,33 @@ def convolve(
         window_strides=(stride, stride),
         padding=((pad, pad), (pad, pad)),
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    )
+    return jax.nn.relu(out + bias[None, None, None, :])
+
+
+def _convolve_by_shifts(
+    maps: Float[Array, "n h w c_in"],
+    kernel: Float[Array, "kh kw c_in c_out"],
+    bias: Float[Array, " c_out"],
+    pad: int,
+    padding: str,
+) -> Float[Array, "n h_out w_out c_out"]:
+    """`convolve` at stride 1, as a matrix product for each place of the kernel.
+
+    Kernels gathered per video get a batch axis under `vmap`. That makes a convolution a
+    grouped one, three times slower on CPU than one after the other; products stay fast.
+    """
+    _check_side(maps, kernel.shape[0] - 2 * pad)
+    mode = "reflect" if padding == "reflect" else "constant"
+    maps = jnp.pad(maps, ((0, 0), (pad, pad), (pad, pad), (0, 0)), mode=mode)
+    size = kernel.shape[0]
+    height, width = (side - size + 1 for side in maps.shape[1:3])
+    out = sum(
+        jnp.einsum(
+            "nhwc,ck->nhwk", maps[:, i : i + height, j : j + width], kernel[i, j]
+        )
+        for i in range(size)
+        for j in range(size)
     )
     return jax.nn.relu(out + bias[None, None, None, :])
 
