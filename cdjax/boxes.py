@@ -34,9 +34,7 @@ def to_centers(boxes: Boxes) -> Float[np.ndarray, "n 2"]:
     return boxes[:, :2] + (boxes[:, 2:] - 1.0) / 2.0
 
 
-def from_centers(
-    centers: Float[np.ndarray, "n 2"], sizes: Float[np.ndarray, "n 2"]
-) -> Boxes:
+def from_centers(centers: Float[np.ndarray, "n 2"], sizes: Float[np.ndarray, "n 2"]) -> Boxes:
     """Returns the boxes with these centres and sizes (w, h); undoes `to_centers`."""
     return np.concatenate([centers - (sizes - 1.0) / 2.0, sizes], axis=1)
 
@@ -132,9 +130,7 @@ def parse_box(text: str) -> Float[np.ndarray, "4"]:
     except ValueError:
         numbers = []
     if len(numbers) != 4:
-        raise InputError(
-            f"box {text!r} is not four numbers; give x,y,w,h, as in 10,20,30,40"
-        )
+        raise InputError(f"box {text!r} is not four numbers; give x,y,w,h, as in 10,20,30,40")
     return np.array(numbers)
 
 

@@ -24,9 +24,7 @@ def data_dir() -> Path:
     """The data folder; skips the test where there is none."""
     folder = find_data()
     if folder is None or not folder.is_dir():
-        pytest.skip(
-            "no data folder: set CDJAX_DATA to a folder with otb/, weights/ and parity/"
-        )
+        pytest.skip("no data folder: set CDJAX_DATA to a folder with otb/, weights/ and parity/")
     return folder
 
 

@@ -13,9 +13,7 @@ box = st.tuples(number, number, size, size).map(lambda b: np.array([b], np.float
 
 @given(box)
 def test_conversions_go_there_and_back(b):
-    np.testing.assert_allclose(
-        boxes.from_centers(boxes.to_centers(b), b[:, 2:]), b, atol=1e-9
-    )
+    np.testing.assert_allclose(boxes.from_centers(boxes.to_centers(b), b[:, 2:]), b, atol=1e-9)
     np.testing.assert_allclose(boxes.from_corners(boxes.to_corners(b)), b, atol=1e-9)
     np.testing.assert_allclose(boxes.from_otb(boxes.to_otb(b)), b, atol=1e-9)
 

@@ -68,9 +68,7 @@ def draw_lines(
 class VideoWriter:
     """Writes RGB frames to an mp4 (codec mp4v); see `open_video`."""
 
-    def __init__(
-        self, path: str | os.PathLike[str], hw: tuple[int, int], fps: float | int
-    ):
+    def __init__(self, path: str | os.PathLike[str], hw: tuple[int, int], fps: float | int):
         import cv2
 
         self.path, self.hw = Path(path), tuple(hw)
@@ -83,8 +81,7 @@ class VideoWriter:
                 pass
         except OSError as error:
             raise InputError(
-                f"{self.path}: cannot be written ({error.strerror}); "
-                "choose another path"
+                f"{self.path}: cannot be written ({error.strerror}); choose another path"
             ) from error
         even = (hw[1] + hw[1] % 2, hw[0] + hw[0] % 2)
         codec = cv2.VideoWriter.fourcc(*"mp4v")
@@ -125,9 +122,7 @@ class VideoWriter:
         self.close()
 
 
-def open_video(
-    path: str | os.PathLike[str], hw: tuple[int, int], fps: float | int
-) -> VideoWriter:
+def open_video(path: str | os.PathLike[str], hw: tuple[int, int], fps: float | int) -> VideoWriter:
     """Opens an mp4 for writing; the result is a context manager.
 
     Args:
@@ -145,9 +140,7 @@ def open_video(
     return VideoWriter(path, hw, fps)
 
 
-def enlarge_frame(
-    rgb: UInt8[np.ndarray, "H W 3"], factor: int
-) -> UInt8[np.ndarray, "H2 W2 3"]:
+def enlarge_frame(rgb: UInt8[np.ndarray, "H W 3"], factor: int) -> UInt8[np.ndarray, "H2 W2 3"]:
     """Enlarges a frame by a whole factor, so that labels and thin lines are legible."""
     import cv2
 
@@ -164,9 +157,7 @@ def enlarge_box(box: Any, factor: int) -> Float[np.ndarray, "4"]:
     return np.asarray(box, np.float64).reshape(4) * factor
 
 
-def response_panel(
-    response: Float[np.ndarray, "h w"], *, size: int = 240
-) -> np.ndarray:
+def response_panel(response: Float[np.ndarray, "h w"], *, size: int = 240) -> np.ndarray:
     """Colours a response map, zero shift in the middle.
 
     Args:
@@ -237,10 +228,7 @@ def save_strip(
     cells += [blank] * (-len(cells) % columns)
     widths = [max(c.shape[1] for c in cells[i::columns]) for i in range(columns)]
     cells = [_pad_right(c, widths[i % columns]) for i, c in enumerate(cells)]
-    rows = [
-        np.concatenate(cells[i : i + columns], axis=1)
-        for i in range(0, len(cells), columns)
-    ]
+    rows = [np.concatenate(cells[i : i + columns], axis=1) for i in range(0, len(cells), columns)]
     strip = np.concatenate(rows)[..., ::-1]
     _, png = cv2.imencode(".png", np.ascontiguousarray(strip))
     try:
@@ -295,9 +283,7 @@ def _heat(values: np.ndarray, *, size: int) -> np.ndarray:
     return np.ascontiguousarray(np.asarray(picture)[..., ::-1])
 
 
-def _rectangle(
-    image: np.ndarray, box: Any, color: tuple[int, int, int], thick: int
-) -> None:
+def _rectangle(image: np.ndarray, box: Any, color: tuple[int, int, int], thick: int) -> None:
     """Outlines a box in place; cuts what leaves the frame, skips what is not finite."""
     import cv2
 

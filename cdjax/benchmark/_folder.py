@@ -31,8 +31,7 @@ def list_folder(root: Path) -> list[Target]:
     return find_targets(
         root,
         targets_in,
-        "folders with frames and groundtruth_rect.txt (pixels from 1) or "
-        "groundtruth.txt (from 0)",
+        "folders with frames and groundtruth_rect.txt (pixels from 1) or groundtruth.txt (from 0)",
     )
 
 
@@ -51,6 +50,4 @@ def list_frames(folder: Path) -> tuple[Path, ...]:
     for place in (folder, folder / "img", folder / "color"):
         if place.is_dir() and (frames := list_images(place)):
             return with_gaps(frames)
-    raise InputError(
-        f"{folder}: no images in this folder; give a folder of .jpg or .png frames"
-    )
+    raise InputError(f"{folder}: no images in this folder; give a folder of .jpg or .png frames")

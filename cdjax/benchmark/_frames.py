@@ -291,9 +291,7 @@ def canvas_hw(height: int, width: int) -> tuple[int, int]:
     return canvas_side(height), canvas_side(width)
 
 
-def pad_to_canvas(
-    frame: Frame, hw: tuple[int, int]
-) -> UInt8[np.ndarray, "canvas_h canvas_w 3"]:
+def pad_to_canvas(frame: Frame, hw: tuple[int, int]) -> UInt8[np.ndarray, "canvas_h canvas_w 3"]:
     """Pads a frame with zeros at the bottom and right.
 
     Args:

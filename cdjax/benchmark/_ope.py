@@ -79,9 +79,7 @@ class Outcome(NamedTuple):
 def start_box(sequence: Sequence) -> Any:
     """Returns the ground truth of the first frame, or raises InputError if absent."""
     if not len(sequence.boxes) or not has_target(sequence.boxes[:1])[0]:
-        raise InputError(
-            f"{sequence.name}: no box in the first row of its ground truth; mend it"
-        )
+        raise InputError(f"{sequence.name}: no box in the first row of its ground truth; mend it")
     return sequence.boxes[0]
 
 
@@ -237,9 +235,7 @@ def _mean_row(sequences: dict[str, dict[str, Any]], seconds: float) -> dict[str,
     """Means over sequences; frames/s over all their frames together."""
     frames = sum(figures["frames"] for figures in sequences.values())
     row: dict[str, Any] = {
-        key: float(np.mean([f[key] for f in sequences.values()]))
-        if sequences
-        else float("nan")
+        key: float(np.mean([f[key] for f in sequences.values()])) if sequences else float("nan")
         for key in SEQUENCE_KEYS
     }
     row["fps"] = frames / seconds if seconds else float("nan")

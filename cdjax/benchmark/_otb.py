@@ -45,8 +45,7 @@ def otb_targets_in(folder: Path) -> list[Target]:
         and path.stat().st_size
     )
     targets = [
-        Target(f"{folder.name}-{number}", folder, path, read_otb)
-        for number, path in numbered
+        Target(f"{folder.name}-{number}", folder, path, read_otb) for number, path in numbered
     ]
     plain = folder / "groundtruth_rect.txt"
     if not targets and plain.is_file():
@@ -59,9 +58,7 @@ def read_otb(target: Target) -> Sequence:
     rows = read_rows(target.truth)
     for index, row in enumerate(rows, start=1):
         if len(row) not in (0, 4):
-            raise InputError(
-                f"{target.truth}:{index}: {len(row)} numbers instead of x,y,w,h"
-            )
+            raise InputError(f"{target.truth}:{index}: {len(row)} numbers instead of x,y,w,h")
     boxes = from_otb(np.array([row or [np.nan] * 4 for row in rows], np.float64))
     images = target.folder / "img"
     frames = match_frames(
@@ -85,9 +82,7 @@ def list_otb(root: Path) -> list[Target]:
     Raises:
       InputError: if there is none.
     """
-    return find_targets(
-        root, otb_targets_in, "folders with img/ and groundtruth_rect.txt"
-    )
+    return find_targets(root, otb_targets_in, "folders with img/ and groundtruth_rect.txt")
 
 
 def load_otb(root: Path) -> list[Sequence]:

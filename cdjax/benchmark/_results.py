@@ -61,8 +61,7 @@ def _named(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise InputError(
-            f"{path}: cannot be written ({error.strerror or error}); choose another"
-            " place"
+            f"{path}: cannot be written ({error.strerror or error}); choose another place"
         ) from error
 
 

@@ -55,9 +55,7 @@ class _Programs:
         self._size = size
         self._held: dict[Any, Callable[..., Any]] = {}
 
-    def compiled(
-        self, fn: Callable[..., Any], *args: Any
-    ) -> tuple[Callable[..., Any], float]:
+    def compiled(self, fn: Callable[..., Any], *args: Any) -> tuple[Callable[..., Any], float]:
         """Returns the program for these arguments and the seconds its making took."""
         leaves, treedef = jax.tree.flatten(args)
         key = (fn, treedef, tuple(jax.typeof(leaf) for leaf in leaves))
@@ -142,9 +140,7 @@ def run(
                 )
             if step is None:
                 padded = pad_to_canvas(frame, canvas)
-                step, compile_seconds = _programs.compiled(
-                    tracker.step, params, state, padded
-                )
+                step, compile_seconds = _programs.compiled(tracker.step, params, state, padded)
             start = time.perf_counter()
             state, output = step(params, state, pad_to_canvas(frame, canvas))
             output, count = jax.device_get((output, state.num_channels))

@@ -219,9 +219,7 @@ def spread(boxes: Boxes, num_frames: int) -> Float[np.ndarray, "t 4"]:
 def check_root(root: Path) -> Path:
     """Returns the folder, or raises InputError if there is none."""
     if not root.is_dir():
-        raise InputError(
-            f"{root}: no such folder; give the folder that holds sequences"
-        )
+        raise InputError(f"{root}: no such folder; give the folder that holds sequences")
     return root
 
 
@@ -274,9 +272,7 @@ def select_targets(targets: list[Target], names: Iterable[str]) -> list[Target]:
         found = [t for t in targets if plain(t.name) == plain(name)]
         found = found or [t for t in targets if plain(t.folder.name) == plain(name)]
         if not found:
-            raise InputError(
-                unknown("sequence", name, [target.name for target in targets])
-            )
+            raise InputError(unknown("sequence", name, [target.name for target in targets]))
         picked.update({target.name: target for target in found})
     return list(picked.values())
 

@@ -114,9 +114,7 @@ def _place(scene: _Scene, x: float, y: float) -> np.ndarray:
     """Pixel position of an offset from the frame's centre, in widths and heights."""
     h, w = scene.hw
     x = scene.mirror * x
-    return np.array(
-        [(w - 1) / 2 + x * 320 * scene.unit, (h - 1) / 2 + y * 240 * scene.unit]
-    )
+    return np.array([(w - 1) / 2 + x * 320 * scene.unit, (h - 1) / 2 + y * 240 * scene.unit])
 
 
 def _render(scene: _Scene, t: int, *, with_target: bool = True) -> np.ndarray:
@@ -160,9 +158,7 @@ def _smooth_bump(t: int, start: int, stop: int, *, ramp: int = 7) -> float:
     return float(0.5 - 0.5 * np.cos(np.pi * rise))
 
 
-def _paste(
-    image: np.ndarray, texture: np.ndarray, box: np.ndarray, *, corner: float
-) -> None:
+def _paste(image: np.ndarray, texture: np.ndarray, box: np.ndarray, *, corner: float) -> None:
     """Draws a texture into a box, in place: rounded corners, anti-aliased, sub-pixel.
 
     The box covers the continuous area [x - 0.5, x - 0.5 + w] (pixel i covers i -+ 0.5).
@@ -263,9 +259,7 @@ def _blobs(
     return np.tensordot(weight, colours, axes=(0, 0)).astype(np.float32)
 
 
-def _noise(
-    rng: np.random.Generator, hw: tuple[int, int], *, sigma: float
-) -> np.ndarray:
+def _noise(rng: np.random.Generator, hw: tuple[int, int], *, sigma: float) -> np.ndarray:
     """Smooth noise of mean 0 and standard deviation 1."""
     import cv2
 

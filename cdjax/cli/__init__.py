@@ -22,9 +22,7 @@ class _Parser(argparse.ArgumentParser):
 def _parser() -> argparse.ArgumentParser:
     """Makes the parser of all commands."""
     parser = _Parser(prog="cdjax", description="Channel-distillation trackers in JAX.")
-    parser.add_argument(
-        "--version", action="version", version=f"cdjax {version('cdjax')}"
-    )
+    parser.add_argument("--version", action="version", version=f"cdjax {version('cdjax')}")
     subparsers = parser.add_subparsers(
         title="commands", metavar="COMMAND", required=True, parser_class=_Parser
     )
@@ -57,9 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     try:
-        args = _parser().parse_args(
-            _join_negative(sys.argv[1:] if argv is None else argv)
-        )
+        args = _parser().parse_args(_join_negative(sys.argv[1:] if argv is None else argv))
         return args.run(args)
     except InputError as error:
         print(f"cdjax: error: {' '.join(str(error).split())}", file=sys.stderr)

@@ -115,9 +115,7 @@ def _follow(name: str, num_frames: int, shown: tuple[int, ...]) -> _Run:
     records, snapshots = [], {}
     for record in _runner.run(tracker, {}, frames(), start):
         if record.frame_index in shown:
-            snapshots[record.frame_index] = _Snapshot(
-                record.frame, record.box, record.aux
-            )
+            snapshots[record.frame_index] = _Snapshot(record.frame, record.box, record.aux)
         records.append(record._replace(frame=None, aux=None))
     backbone, _, _, num_patches = trackers.backbone_of(name)
     boxes = np.stack([record.box for record in records])
@@ -188,9 +186,7 @@ def _save_video(path: Path, runs: list[_Run], num_frames: int) -> None:
         big_truth = _draw.enlarge_box(truth, _ENLARGE)
         lines = [(f"frame {index + 1}", _draw.WHITE), ("truth", _draw.GREEN)]
         # The first tracker's box last, on top of the others.
-        for result, color in reversed(
-            list(zip(runs, (_draw.ORANGE, _draw.CYAN), strict=True))
-        ):
+        for result, color in reversed(list(zip(runs, (_draw.ORANGE, _draw.CYAN), strict=True))):
             box = _draw.enlarge_box(result.boxes[index], _ENLARGE)
             image = _draw.draw_frame(image, box, truth=big_truth, color=color)
         for result, color in zip(runs, (_draw.ORANGE, _draw.CYAN), strict=True):

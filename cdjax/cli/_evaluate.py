@@ -40,12 +40,8 @@ def add_parser(subparsers: Any) -> None:
         metavar="NAME_OR_PATH",
         help="weights for all trackers that need some, instead of their own",
     )
-    parser.add_argument(
-        "--sequences", metavar="A,B", help="only these, by name (default: all)"
-    )
-    parser.add_argument(
-        "--max-frames", type=positive, metavar="N", help="first N frames of each"
-    )
+    parser.add_argument("--sequences", metavar="A,B", help="only these, by name (default: all)")
+    parser.add_argument("--max-frames", type=positive, metavar="N", help="first N frames of each")
     parser.add_argument(
         "--results", required=True, type=Path, metavar="DIR", help="made if need be"
     )

@@ -101,8 +101,7 @@ def _text(facts: dict[str, Any]) -> str:
         ("weights", weights["directory"]),
     ]
     lines += [
-        ("", f"{m['name']}: {m['network']} to {m['deepest_layer']}")
-        for m in weights["found"]
+        ("", f"{m['name']}: {m['network']} to {m['deepest_layer']}") for m in weights["found"]
     ] or [("", "none yet; `cdjax weights fetch` or `cdjax weights convert FILE`")]
     if data["found"]:
         lines += [("data", data["directory"]), ("", ", ".join(data["folders"]))]

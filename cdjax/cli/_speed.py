@@ -107,10 +107,7 @@ def run(args: argparse.Namespace) -> int:
 
     rows = [_finish(case) for case in cases]
     device = jax.devices()[0]
-    print(
-        f"\ndevice: {device.platform} ({device.device_kind}), medians of "
-        f"{args.frames} steps\n"
-    )
+    print(f"\ndevice: {device.platform} ({device.device_kind}), medians of {args.frames} steps\n")
     print(_table(rows))
     print(f"\n{_FORMULA}")
     if args.json:
@@ -138,9 +135,7 @@ def _load(name: str, weights: str | None) -> Any:
     return jax.device_put(cdjax.load_params(weights or network))
 
 
-def _prepare(
-    name: str, weights: str | None, params: Any, frames: list[Any], box: Any
-) -> _Case:
+def _prepare(name: str, weights: str | None, params: Any, frames: list[Any], box: Any) -> _Case:
     """Compiles a tracker, phase by phase, and takes it through its first frames."""
     import jax
     import numpy as np
@@ -180,12 +175,7 @@ def _prepare(
         "patches": num_patches,
         "patch_px": patch_px,
         "state_bytes": _num_bytes(distilled),
-        "model_bytes": {
-            key: int(value)
-            for key, value in trackers.model_bytes(
-                steady_tracker, params, distilled
-            ).items()
-        },
+        "model_bytes": trackers.model_bytes(backbone, params, distilled),
     }
     return _Case(row, params, distilled, steady, bare, patches)
 

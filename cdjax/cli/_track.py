@@ -53,18 +53,14 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--weights", metavar="NAME_OR_PATH", help="weights other than the tracker's own"
     )
-    parser.add_argument(
-        "--max-frames", type=positive, metavar="N", help="stop after N frames"
-    )
+    parser.add_argument("--max-frames", type=positive, metavar="N", help="stop after N frames")
     parser.add_argument(
         "--boxes", type=Path, metavar="OUT.txt", help="boxes, a line a frame, from 1"
     )
     parser.add_argument(
         "--video", type=Path, metavar="OUT.mp4", help="frames with the box drawn in"
     )
-    parser.add_argument(
-        "--json", type=Path, metavar="OUT.json", help="summary and boxes, from 0"
-    )
+    parser.add_argument("--json", type=Path, metavar="OUT.json", help="summary and boxes, from 0")
     parser.set_defaults(run=run)
 
 
@@ -111,9 +107,7 @@ def run(args: argparse.Namespace) -> int:
             start = source.start if box is None else box
             if start is None:
                 start, frames = _ask_box(decoded, args.source)
-            for record in run_tracker(
-                tracker, params, frames, start, max_frames=args.max_frames
-            ):
+            for record in run_tracker(tracker, params, frames, start, max_frames=args.max_frames):
                 totals.add(record)
                 outputs.write(record)
         except (InputError, KeyboardInterrupt) as error:
@@ -175,12 +169,8 @@ class _Outputs:
         if self._json is not None:
             self._json.write(record.box)
         if self._video is not None:
-            text = (
-                f"{index + 1}  trust {record.trust:.1f}  {record.num_channels} channels"
-            )
-            self._video.write(
-                draw_frame(record.frame, record.box, truth=truth, text=text)
-            )
+            text = f"{index + 1}  trust {record.trust:.1f}  {record.num_channels} channels"
+            self._video.write(draw_frame(record.frame, record.box, truth=truth, text=text))
         if self._shows:
             of = f"/{self._source.num_frames}" if self._source.num_frames else ""
             print(f"\rframe {index + 1}{of} ", end="", file=sys.stderr, flush=True)
@@ -243,9 +233,7 @@ def _check_outputs(args: argparse.Namespace) -> None:
         check_writable(path)
 
 
-def choose_tracker(
-    name: str | None, weights: str | None
-) -> tuple[str, Any, Any, str | None]:
+def choose_tracker(name: str | None, weights: str | None) -> tuple[str, Any, Any, str | None]:
     """Returns the tracker's name, the tracker, its weights, and a note or None.
 
     Without a name it is the preferred tracker where its weights load, else the one that

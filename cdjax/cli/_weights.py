@@ -7,18 +7,14 @@ from typing import Any
 
 def add_parser(subparsers: Any) -> None:
     """Adds the command `weights` to the command line."""
-    parser = subparsers.add_parser(
-        "weights", help="pre-trained weights of the networks"
-    )
+    parser = subparsers.add_parser("weights", help="pre-trained weights of the networks")
     actions = parser.add_subparsers(dest="action", required=True)
 
     listing = actions.add_parser("list", help="show what is stored and where")
     listing.set_defaults(run=_list)
 
     convert = actions.add_parser("convert", help="convert a weight file and store it")
-    convert.add_argument(
-        "source", type=Path, help=".pth, .mat, .caffemodel or .net file"
-    )
+    convert.add_argument("source", type=Path, help=".pth, .mat, .caffemodel or .net file")
     convert.add_argument("--network", help="what it must be, such as vgg19")
     convert.add_argument("--name", help="name in the store (default: by kind of file)")
     convert.set_defaults(run=_convert)
@@ -27,12 +23,8 @@ def add_parser(subparsers: Any) -> None:
     check.add_argument("names", nargs="*", metavar="NAME", help="default: all")
     check.set_defaults(run=_check)
 
-    fetch = actions.add_parser(
-        "fetch", help="download, check and convert known weights"
-    )
-    fetch.add_argument(
-        "name", nargs="?", metavar="NAME", help="default: show the names"
-    )
+    fetch = actions.add_parser("fetch", help="download, check and convert known weights")
+    fetch.add_argument("name", nargs="?", metavar="NAME", help="default: show the names")
     fetch.set_defaults(run=_fetch)
 
 
@@ -68,9 +60,7 @@ def _check(args: argparse.Namespace) -> int:
     if not names:
         root = weights.weights_dir()
         names = sorted(
-            path.name
-            for path in root.glob("[!.]*")
-            if (path / "manifest.json").exists()
+            path.name for path in root.glob("[!.]*") if (path / "manifest.json").exists()
         )
         if not names:
             print(f"{root}: no weights")

@@ -6,13 +6,18 @@ import jax.numpy as jnp
 from cdjax._types import Array, Float, Int, Shaped
 
 
-def as_rgb(frame: Shaped[Array, "H W"] | Shaped[Array, "H W ch"]) -> Shaped[Array, "H W ch"]:
+def as_rgb(
+    frame: Shaped[Array, "H W"] | Shaped[Array, "H W ch"],
+) -> Shaped[Array, "H W ch"]:
     """Gives a gray frame without a channel axis one; leaves others alone."""
     return frame[..., None] if frame.ndim == 2 else frame
 
 
 def _taps(
-    centre: Float[Array, ""], extent: Float[Array, ""], out_size: int, limit: Int[Array, ""]
+    centre: Float[Array, ""],
+    extent: Float[Array, ""],
+    out_size: int,
+    limit: Int[Array, ""],
 ) -> tuple[Int[Array, " p"], Int[Array, " p"], Float[Array, " p"]]:
     """Two neighbours along one axis and the weight of the second, the border replicated."""
     grid = jnp.arange(out_size, dtype=jnp.float32) - (out_size - 1) / 2
@@ -32,6 +37,7 @@ def crop_patch(
     *,
     out_hw: tuple[int, int],
     frame_hw: Int[Array, "2"] | None = None,
+    supersample: int = 1,
 ) -> Float[Array, "p q ch"]:
     """Samples a region of a frame on an `out_hw` grid, bilinearly.
 
@@ -45,6 +51,8 @@ def crop_patch(
       region_hw: height and width of the region, px.
       out_hw: number of rows and columns of samples.
       frame_hw: true height and width of a padded frame; the whole array by default.
+      supersample: samples along each side of a cell that are averaged, against aliasing where the
+        region is larger than the grid.
 
     Returns:
       Samples as float32, in the frame's units.
@@ -55,8 +63,9 @@ def crop_patch(
     """
     if frame_hw is None:
         frame_hw = jnp.array(frame.shape[:2], jnp.int32)
-    top, bottom, row_weight = _taps(centre[1], region_hw[0], out_hw[0], frame_hw[0])
-    left, right, col_weight = _taps(centre[0], region_hw[1], out_hw[1], frame_hw[1])
+    fine = supersample
+    top, bottom, row_weight = _taps(centre[1], region_hw[0], out_hw[0] * fine, frame_hw[0])
+    left, right, col_weight = _taps(centre[0], region_hw[1], out_hw[1] * fine, frame_hw[1])
     # Rows first: each gathered row is one contiguous copy.
     upper = jnp.take(frame, top, axis=0, mode="clip")
     lower = jnp.take(frame, bottom, axis=0, mode="clip")
@@ -67,7 +76,11 @@ def crop_patch(
         return first + (second - first) * col_weight[None, :, None]
 
     above = columns(upper)
-    return above + (columns(lower) - above) * row_weight[:, None, None]
+    patch = above + (columns(lower) - above) * row_weight[:, None, None]
+    if fine == 1:
+        return patch
+    cells = patch.reshape(out_hw[0], fine, out_hw[1], fine, patch.shape[-1])
+    return jnp.mean(cells, axis=(1, 3))
 
 
 def scale_pyramid(
@@ -78,6 +91,7 @@ def scale_pyramid(
     *,
     out_hw: tuple[int, int],
     frame_hw: Int[Array, "2"] | None = None,
+    supersample: int = 1,
 ) -> Float[Array, "s p q ch"]:
     """Crops the region at several scales; see `crop_patch`.
 
@@ -88,12 +102,18 @@ def scale_pyramid(
       scales: factors of the region's size.
       out_hw: number of rows and columns of samples, at every scale.
       frame_hw: true size of a padded frame.
+      supersample: samples along each side of a cell.
 
     Returns:
       One patch a scale, float32.
     """
     return jax.vmap(
         lambda scale: crop_patch(
-            frame, centre, region_hw * scale, out_hw=out_hw, frame_hw=frame_hw
+            frame,
+            centre,
+            region_hw * scale,
+            out_hw=out_hw,
+            frame_hw=frame_hw,
+            supersample=supersample,
         )
     )(scales)

@@ -30,6 +30,23 @@ _LAYERS = {
 _PADDED = ("vgg19", "vgg_m")  # networks whose padding can be chosen
 
 
+def layers_of(network: str) -> tuple[str, ...]:
+    """Lists the layers that a network offers as candidates.
+
+    Args:
+      network: name of the network, see `Backbone`.
+
+    Returns:
+      The layers, in network order.
+
+    Raises:
+      InputError: for an unknown network.
+    """
+    if network not in _LAYERS:
+        raise InputError(f"no network {network!r}: choose from {', '.join(_LAYERS)}")
+    return tuple(_LAYERS[network])
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Backbone:
     """Which network's layers offer the candidate channels.
@@ -50,11 +67,7 @@ class Backbone:
 
     def __post_init__(self):
         """Checks the names and sorts the layers."""
-        if self.network not in _LAYERS:
-            raise InputError(
-                f"no network {self.network!r}: choose from {', '.join(_LAYERS)}"
-            )
-        known = tuple(_LAYERS[self.network])
+        known = layers_of(self.network)
         unknown = [layer for layer in self.layers if layer not in known]
         if unknown or not self.layers or len(set(self.layers)) < len(self.layers):
             raise InputError(
@@ -64,8 +77,7 @@ class Backbone:
         paddings = ("zero", "reflect") if self.network in _PADDED else ("zero",)
         if self.padding not in paddings:
             raise InputError(
-                f"padding {self.padding!r} of {self.network}: choose from "
-                f"{', '.join(paddings)}"
+                f"padding {self.padding!r} of {self.network}: choose from {', '.join(paddings)}"
             )
         ordered = tuple(sorted(self.layers, key=known.index))
         object.__setattr__(self, "layers", ordered)
@@ -136,9 +148,7 @@ def extract(
     if num_last is None:
         num_last = min(num_selected, deepest)
     if not 0 <= num_last <= num_selected:
-        raise InputError(
-            f"num_last is {num_last}: choose from 0 to the {num_selected} selected"
-        )
+        raise InputError(f"num_last is {num_last}: choose from 0 to the {num_selected} selected")
     if not earlier:
         num_last = num_selected
     elif num_last == 0:
@@ -181,9 +191,7 @@ def check_params(backbone: Backbone, params: Params) -> None:
     missing = [name for name in expected if name not in params]
     if missing:
         known = [name for name in _LAYERS[backbone.network] if name in params]
-        label = {"vgg19": "VGG-19", "vgg_m": "VGG-M"}.get(
-            backbone.network, "SqueezeNet"
-        )
+        label = {"vgg19": "VGG-19", "vgg_m": "VGG-M"}.get(backbone.network, "SqueezeNet")
         reach = f"reach {known[-1]}" if known else f"have no {missing[0]}"
         raise InputError(
             f"{deepest} needs weights to {deepest}, these {reach}: "

@@ -99,9 +99,7 @@ def _convolve_by_shifts(
     size = kernel.shape[0]
     height, width = (side - size + 1 for side in maps.shape[1:3])
     out = sum(
-        jnp.einsum(
-            "nhwc,ck->nhwk", maps[:, i : i + height, j : j + width], kernel[i, j]
-        )
+        jnp.einsum("nhwc,ck->nhwk", maps[:, i : i + height, j : j + width], kernel[i, j])
         for i in range(size)
         for j in range(size)
     )

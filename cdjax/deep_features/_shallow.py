@@ -13,9 +13,7 @@ FHOG_CHANNELS = 31
 _NUM_BINS = 9  # over half a turn; the contrast-sensitive bins are twice as many
 
 
-def fhog(
-    images: Float[Array, "n H W ch"], *, cell: int = 4
-) -> Float[Array, "n h w 31"]:
+def fhog(images: Float[Array, "n H W ch"], *, cell: int = 4) -> Float[Array, "n h w 31"]:
     """Computes FHOG: 18 signed and 9 unsigned orientations and 4 texture channels.
 
     Args:
@@ -69,8 +67,7 @@ def _steepest_gradient(
         else:
             steeper = square > best[2]  # ties go to the first channel
             best = tuple(
-                jnp.where(steeper, a, b)
-                for a, b in zip((dx, dy, square), best, strict=True)
+                jnp.where(steeper, a, b) for a, b in zip((dx, dy, square), best, strict=True)
             )
     assert best is not None
     return best[0], best[1]
@@ -100,9 +97,7 @@ def _orientation_bin(dx: Float[Array, "n h w"], dy: Float[Array, "n h w"]) -> Ar
     passed = jnp.zeros(dx.shape, jnp.int32)
     for i in range(_NUM_BINS):
         angle = np.pi * (i + 0.5) / _NUM_BINS
-        cos, sin = (
-            (0.0, 1.0) if 2 * i + 1 == _NUM_BINS else (np.cos(angle), np.sin(angle))
-        )
+        cos, sin = (0.0, 1.0) if 2 * i + 1 == _NUM_BINS else (np.cos(angle), np.sin(angle))
         passed += (dy * np.float32(cos) >= dx * np.float32(sin)).astype(jnp.int32)
     passed += jnp.where(below, _NUM_BINS, 0)
     return jnp.where(passed == 2 * _NUM_BINS, 0, passed)

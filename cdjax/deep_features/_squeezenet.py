@@ -82,9 +82,7 @@ class SqueezeNet(nn.Module):
         maps = patches - mean[None, None, None, :]
         pooled = ("conv1", "fire4", "fire8") if first else ("conv1", "fire3", "fire5")
         taken = {}
-        for name, channels in (
-            SQUEEZENET_LAYERS if first else SQUEEZENET1_1_LAYERS
-        ).items():
+        for name, channels in (SQUEEZENET_LAYERS if first else SQUEEZENET1_1_LAYERS).items():
             if name == "conv1":
                 layer = Conv(7 if first else 3, channels, stride=2, name=name)
             elif name == "conv10":

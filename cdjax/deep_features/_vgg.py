@@ -93,9 +93,7 @@ class VGGM(nn.Module):
         for name, channels in VGG_M_LAYERS.items():
             last = name == self.layers[-1]
             if name.startswith("norm"):
-                maps = local_response_norm(
-                    maps, window=5, kappa=2.0, alpha=1e-4, beta=0.75
-                )
+                maps = local_response_norm(maps, window=5, kappa=2.0, alpha=1e-4, beta=0.75)
                 if last and outputs is not None:
                     maps = jnp.take(maps, outputs, axis=-1, mode="clip")
             else:
@@ -111,9 +109,7 @@ class VGGM(nn.Module):
         return taken
 
 
-def _centred(
-    module: nn.Module, patches: Float[Array, "n p p 3"]
-) -> Float[Array, "n p p 3"]:
+def _centred(module: nn.Module, patches: Float[Array, "n p p 3"]) -> Float[Array, "n p p 3"]:
     """Subtracts the mean colour, RGB."""
     mean = module.param("mean", nn.initializers.zeros, (3,), jnp.float32)
     return patches - mean[None, None, None, :]

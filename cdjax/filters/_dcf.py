@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 
 from cdjax._types import Array, Complex, Float
 from cdjax.filters._fourier import irfft2
@@ -63,19 +64,27 @@ def apply_filter(
     References:
       [1] Distilling channels for efficient deep tracking.
     """
-    return irfft2(jnp.sum(jnp.conj(filter_f) * search_f, axis=-3), hw=hw)
+    conjugate = jnp.conj(filter_f)[(None,) * (search_f.ndim - 3)]
+    return irfft2(jnp.sum(conjugate * search_f, axis=-3), hw=hw)
 
 
 class DCFModel(NamedTuple):
-    """CF2's running model: a template and the dual coefficients of each layer's filter.
+    """A running multi-channel filter in its dual form [1].
+
+    The filter of channel k is conj(template_k) label * inverse: CF2's dual coefficients are
+    label * inverse.
 
     Attributes:
       template_f: half spectra of the averaged template.
-      alpha_f: dual coefficients, one map a segment (a joint filter has one segment).
+      inverse_f: 1 / (mean power of the template's channels + reg), averaged; one map a segment (a
+        joint filter has one segment).
+
+    References:
+      [1] Ma et al., Hierarchical convolutional features for visual tracking, 2015.
     """
 
     template_f: Complex[Array, "k h wf"]
-    alpha_f: Complex[Array, "l h wf"]
+    inverse_f: Float[Array, "l h wf"]
 
 
 def _kernel_f(
@@ -86,30 +95,30 @@ def _kernel_f(
     cells: int,
 ) -> Complex[Array, "*b l h wf"]:
     """Linear kernel correlation of each segment of channels, divided by cells * channels."""
-    product = search_f * jnp.conj(template_f)
+    lanes = (None,) * (search_f.ndim - 3)
+    product = search_f * jnp.conj(template_f)[lanes]
     sums, start = [], 0
     for size in segments:
         sums.append(jnp.sum(product[..., start : start + size, :, :], axis=-3))
         start += size
-    return jnp.stack(sums, axis=-3) / (cells * num_channels[:, None, None])
+    each = jnp.stack(sums, axis=-3)
+    return each / (cells * num_channels[(*lanes, slice(None), None, None)])
 
 
 def train_dcf(
     template_f: Complex[Array, "k h wf"],
-    label_f: Complex[Array, "h wf"],
     *,
     hw: tuple[int, int],
     segments: tuple[int, ...],
     num_channels: Float[Array, " l"],
     reg: float,
 ) -> DCFModel:
-    """Trains one linear-kernel filter a segment from one template [1, §7 of the specification].
+    """Trains one linear-kernel filter a segment from one template.
 
     Equal to the ridge filter of `solve_dcf` with n = 1 and ridge reg * h * w * num_channels.
 
     Args:
       template_f: half spectra of the windowed features; spare channels are zero.
-      label_f: half spectrum of the label.
       hw: size of the maps, cells.
       segments: channels of each separate filter, in order; their sum is k.
       num_channels: channels that count in each segment (without spares).
@@ -117,25 +126,46 @@ def train_dcf(
 
     Returns:
       The model.
+    """
+    kernel_f = _kernel_f(template_f, template_f, segments, num_channels, hw[0] * hw[1])
+    return DCFModel(template_f, 1 / (kernel_f.real + reg))
+
+
+def blend_dcf(
+    model: DCFModel, new: DCFModel, *, learning_rate: float, update: str = "average"
+) -> DCFModel:
+    """Moves the running model towards a new one.
+
+    Args:
+      model: the running model.
+      new: the model of the new frame.
+      learning_rate: weight of the new frame.
+      update: "average" averages the filter's numerator and denominator, "cf2" the template and the
+        dual coefficients [1].
+
+    Returns:
+      The blended model.
+
+    Raises:
+      ValueError: for an unknown update.
 
     References:
       [1] Ma et al., Hierarchical convolutional features for visual tracking, 2015.
     """
-    kernel_f = _kernel_f(template_f, template_f, segments, num_channels, hw[0] * hw[1])
-    return DCFModel(template_f, label_f[None] / (kernel_f.real + reg))
-
-
-def blend_dcf(model: DCFModel, new: DCFModel, *, learning_rate: float) -> DCFModel:
-    """Moves the running model towards a new one; template and coefficients separately, as CF2."""
     rate = learning_rate
-    return DCFModel(
-        (1 - rate) * model.template_f + rate * new.template_f,
-        (1 - rate) * model.alpha_f + rate * new.alpha_f,
-    )
+    template_f = (1 - rate) * model.template_f + rate * new.template_f
+    old, fresh = model.inverse_f, new.inverse_f
+    if update == "cf2":
+        return DCFModel(template_f, (1 - rate) * old + rate * fresh)
+    if update == "average":
+        # The mean of the denominators, without leaving the form of their inverse.
+        return DCFModel(template_f, old * fresh / ((1 - rate) * fresh + rate * old))
+    raise ValueError(f"unknown update {update!r}; there are average, cf2")
 
 
 def respond_dcf(
     model: DCFModel,
+    label_f: Complex[Array, "h wf"],
     search_f: Complex[Array, "*b k h wf"],
     *,
     hw: tuple[int, int],
@@ -143,10 +173,11 @@ def respond_dcf(
     num_channels: Float[Array, " l"],
     segment_weights: tuple[float, ...],
 ) -> Float[Array, "*b h w"]:
-    """Response of the running model, segments fused by fixed weights [1, §8 of the specification].
+    """Response of the running model, segments fused by fixed weights.
 
     Args:
       model: the running model.
+      label_f: half spectrum of the label.
       search_f: half spectra of the windowed features of the search region.
       hw: size of the maps, cells.
       segments: channels of each separate filter.
@@ -155,10 +186,9 @@ def respond_dcf(
 
     Returns:
       Response maps, zero shift at cell [0, 0].
-
-    References:
-      [1] Ma et al., Hierarchical convolutional features for visual tracking, 2015.
     """
     kernel_f = _kernel_f(search_f, model.template_f, segments, num_channels, hw[0] * hw[1])
-    weights = jnp.array(segment_weights, jnp.float32)[:, None, None]
-    return irfft2(jnp.sum(weights * model.alpha_f * kernel_f, axis=-3), hw=hw)
+    weights = np.array(segment_weights, np.float32)[:, None, None]
+    lanes = (None,) * (search_f.ndim - 3)
+    fused_f = jnp.sum((weights * model.inverse_f)[lanes] * kernel_f, axis=-3)
+    return irfft2(label_f[lanes] * fused_f, hw=hw)

@@ -33,9 +33,7 @@ def wrapped_offsets(size: int) -> np.ndarray:
     return (np.where(index > size // 2, index - size, index)).astype(np.float32)
 
 
-def gaussian_label(
-    hw: tuple[int, int], sigma_hw: Float[Array, "2"]
-) -> Float[Array, "h w"]:
+def gaussian_label(hw: tuple[int, int], sigma_hw: Float[Array, "2"]) -> Float[Array, "h w"]:
     """Desired response: a Gaussian whose peak, 1, lies at cell [0, 0], wrapped around.
 
     Args:

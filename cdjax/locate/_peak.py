@@ -76,7 +76,10 @@ def find_peak(response: Float[Array, "s h w"], *, scale_penalty: float = 1.0) ->
 
 
 def peak_to_sidelobe(
-    response: Float[Array, "h w"], shift_cell: Float[Array, "2"], *, radius_cell: float = 5.0
+    response: Float[Array, "h w"],
+    shift_cell: Float[Array, "2"],
+    *,
+    radius_cell: float = 5.0,
 ) -> Float[Array, ""]:
     """Peak-to-sidelobe ratio: how far the peak stands above the rest of the map.
 

@@ -1,1 +1,15 @@
-"""Stub."""
+"""The five stages, composed."""
+
+from cdjax.trackers._base import Tracker as Tracker
+from cdjax.trackers._base import TrackerState as TrackerState
+from cdjax.trackers._base import TrackOutput as TrackOutput
+from cdjax.trackers._deepcd import DeepCDConfig as DeepCDConfig
+from cdjax.trackers._deepcd import DeepCDState as DeepCDState
+from cdjax.trackers._deepcd import deepcd as deepcd
+from cdjax.trackers._model import model_bytes as model_bytes
+from cdjax.trackers._names import backbone_of as backbone_of
+from cdjax.trackers._names import list_trackers as list_trackers
+from cdjax.trackers._names import make as make
+from cdjax.trackers._names import network_of as network_of
+from cdjax.trackers._run import resume as resume
+from cdjax.trackers._run import track as track

@@ -93,8 +93,7 @@ def _fit(table: Table, arrays: dict[str, np.ndarray]) -> tuple[int, str]:
         ):
             if array.shape != expected:
                 return count, (
-                    f"{row.key}.{name} has shape {list(array.shape)}, "
-                    f"expected {list(expected)}"
+                    f"{row.key}.{name} has shape {list(array.shape)}, expected {list(expected)}"
                 )
         count += 1
     if count < len(table.rows) and count:
@@ -103,9 +102,7 @@ def _fit(table: Table, arrays: dict[str, np.ndarray]) -> tuple[int, str]:
             return count, f"{row.key}.weight or .bias is missing inside {row.path[0]}"
     if count == 0:
         return 0, f"{table.rows[0].key}.weight and .bias are missing"
-    used = {f"{row.key}.weight" for row in table.rows[:count]} | {
-        f"{table.colour}.weight"
-    }
+    used = {f"{row.key}.weight" for row in table.rows[:count]} | {f"{table.colour}.weight"}
     for key, array in arrays.items():
         ignored = any(key.startswith(start) for start in table.ignored)
         if array.ndim == 4 and key not in used and not ignored and key != _MEAN_KEY:
@@ -195,7 +192,5 @@ def _float32(source: Path, key: str, array: np.ndarray) -> np.ndarray:
     with np.errstate(over="ignore"):
         out = np.ascontiguousarray(array, np.float32)
     if not np.isfinite(out).all():
-        raise InputError(
-            f"{source}: {key} holds numbers that are not finite; download it again"
-        )
+        raise InputError(f"{source}: {key} holds numbers that are not finite; download it again")
     return out

@@ -31,9 +31,7 @@ class Source(NamedTuple):
 @functools.cache
 def known_sources() -> dict[str, Source]:
     """The files of sources.toml, by name."""
-    text = (
-        importlib.resources.files("cdjax.weights").joinpath("sources.toml").read_text()
-    )
+    text = importlib.resources.files("cdjax.weights").joinpath("sources.toml").read_text()
     return {name: Source(name, **entry) for name, entry in tomllib.loads(text).items()}
 
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from cdjax._errors import InputError
 from cdjax._types import Params
+from cdjax.deep_features import layers_of
 from cdjax.weights._convert import Converted, convert_file
 from cdjax.weights._sources import licence_of
 
@@ -148,8 +149,9 @@ def load_params(name_or_path: str | Path, *, directory: Path | None = None) -> P
     """Loads weights, checking their hash.
 
     Args:
-      name_or_path: a stored name ("vgg19"), the folder of stored weights, or a raw
-        weight file, which is converted in memory.
+      name_or_path: a stored name ("vgg19_normalised"), the name of a network, for whatever is
+        stored of it, the folder of stored weights, or a raw weight file, which is converted in
+        memory.
       directory: the store; `weights_dir()` if None.
 
     Returns:
@@ -176,6 +178,11 @@ def find_weights(name_or_path: str | Path, *, directory: Path | None = None) -> 
         return stored
     if path.is_dir():
         return path
+    # A network's name stands for whatever is stored of that network: the most layers, if several.
+    same = [found for found in list_weights(root) if found.network == str(name_or_path)]
+    if same:
+        depth = lambda found: layers_of(found.network).index(found.deepest_layer)
+        return root / max(same, key=depth).name
     names = ", ".join(manifest.name for manifest in list_weights(root)) or "nothing"
     raise InputError(
         f"no weights {str(name_or_path)!r}: {root} holds {names}; convert a file with "
@@ -199,9 +206,7 @@ def read_manifest(folder: Path) -> Manifest:
         if not isinstance(raw[key], kind):
             raise InputError(f"{path}: {key} is {raw[key]!r}; {remedy}")
     if raw["version"] != _VERSION:
-        raise InputError(
-            f"{path}: version {raw['version']}, expected {_VERSION}; {remedy}"
-        )
+        raise InputError(f"{path}: version {raw['version']}, expected {_VERSION}; {remedy}")
     raw |= {"mean": tuple(raw["mean"]), "std": tuple(raw["std"])}
     return Manifest(**raw)
 
@@ -225,9 +230,7 @@ def read_params(folder: Path) -> dict[str, Any]:
     try:
         with ocp.PyTreeCheckpointer() as checkpointer:
             tree = checkpointer.metadata(path).item_metadata.tree
-            restore = jax.tree.map(
-                lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree
-            )
+            restore = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)
             params = checkpointer.restore(path, restore_args=restore)
     except Exception as error:  # whatever Orbax and its storage raise on damaged files
         reason = str(error).split("\n", 1)[0][:200]

@@ -51,9 +51,7 @@ class Table:
 
 _VGG19 = tuple(
     (f"conv{block}_{i}", channels)
-    for block, (count, channels) in enumerate(
-        ((2, 64), (2, 128), (4, 256), (4, 512), (4, 512)), 1
-    )
+    for block, (count, channels) in enumerate(((2, 64), (2, 128), (4, 256), (4, 512), (4, 512)), 1)
     for i in range(1, count + 1)
 )
 

@@ -116,9 +116,7 @@ def _open_zip(file: io.BufferedIOBase) -> tuple[Any, Callable[[_Storage], np.nda
     """Reads the object of a zip file; storages are read when asked for."""
     archive = zipfile.ZipFile(file)
     infos = {info.filename: info for info in archive.infolist()}
-    pickles = [
-        name for name in infos if name.count("/") == 1 and name.endswith("/data.pkl")
-    ]
+    pickles = [name for name in infos if name.count("/") == 1 and name.endswith("/data.pkl")]
     if len(pickles) != 1:
         raise _Unreadable(f"expected one data.pkl in the zip, found {len(pickles)}")
     folder = pickles[0].removesuffix("data.pkl")
@@ -174,16 +172,12 @@ def _open_legacy(
         needed = count * storage.dtype.itemsize
         raw = file.read(needed)
         if len(raw) != needed:
-            raise _Unreadable(
-                f"truncated: storage {key} has {len(raw)} of {needed} bytes"
-            )
+            raise _Unreadable(f"truncated: storage {key} has {len(raw)} of {needed} bytes")
         data[key] = np.frombuffer(raw, storage.dtype)
     return state, lambda storage: data[storage.key]
 
 
-def _tensors(
-    state: Any, read: Callable[[_Storage], np.ndarray]
-) -> dict[str, np.ndarray]:
+def _tensors(state: Any, read: Callable[[_Storage], np.ndarray]) -> dict[str, np.ndarray]:
     """Turns the views of a state dict into arrays."""
     if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
         state = state["state_dict"]
@@ -207,9 +201,7 @@ def _view(view: _Tensor, data: np.ndarray) -> np.ndarray:
     if size == 0:
         return np.zeros(view.shape, data.dtype)
     if size > data.size or last >= data.size:
-        raise _Unreadable(
-            f"a tensor of shape {view.shape} reaches beyond its {data.size} numbers"
-        )
+        raise _Unreadable(f"a tensor of shape {view.shape} reaches beyond its {data.size} numbers")
     strides = tuple(step * data.itemsize for step in view.strides)
     return np.lib.stride_tricks.as_strided(
         data[view.offset :], view.shape, strides, writeable=False

@@ -44,14 +44,10 @@ def make_tracker(channels: int = 8, kept: int | None = None, on_trace=None) -> T
             jnp.int32(kept or channels),
             state.features + 1,
         )
-        return state, TrackOutput(
-            state.box, jnp.float32(0.5), jnp.float32(9), jnp.float32(1), ()
-        )
+        return state, TrackOutput(state.box, jnp.float32(0.5), jnp.float32(9), jnp.float32(1), ())
 
     def compact(state):
         smaller = make_tracker(kept, None, on_trace)
-        return smaller._replace(init=init), state._replace(
-            features=state.features[:kept]
-        )
+        return smaller._replace(init=init), state._replace(features=state.features[:kept])
 
     return Tracker(init, step, compact if kept else None)

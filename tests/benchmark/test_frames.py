@@ -26,12 +26,8 @@ def test_images_are_rgb_and_gray_has_three_equal_channels(tmp_path):
     cv2.imwrite(str(tmp_path / "a.png"), bgr)
     cv2.imwrite(str(tmp_path / "gray.png"), bgr[..., 0])
     cv2.imwrite(str(tmp_path / "deep.png"), bgr.astype(np.uint16) * 257)
-    np.testing.assert_array_equal(
-        _frames.read_image(tmp_path / "a.png"), bgr[..., ::-1]
-    )
-    np.testing.assert_array_equal(
-        _frames.read_image(tmp_path / "deep.png"), bgr[..., ::-1]
-    )
+    np.testing.assert_array_equal(_frames.read_image(tmp_path / "a.png"), bgr[..., ::-1])
+    np.testing.assert_array_equal(_frames.read_image(tmp_path / "deep.png"), bgr[..., ::-1])
     gray = _frames.read_image(tmp_path / "gray.png")
     assert gray.shape == (48, 64, 3)
     np.testing.assert_array_equal(gray, np.repeat(bgr[..., :1], 3, axis=2))

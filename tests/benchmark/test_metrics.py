@@ -34,9 +34,7 @@ def test_thresholds_are_strict_for_overlap_and_not_for_distance():
     success = _metrics.success_curve(np.array([0.0, 0.5, 0.15, 1.0]))
     np.testing.assert_array_equal(success[[0, 3, 10, 20]], [0.75, 0.5, 0.25, 0.0])
     precision = _metrics.precision_curve(np.array([0.0, 20.0, 20.001, 50.0]))
-    np.testing.assert_array_equal(
-        precision[[0, 19, 20, 21, 50]], [0.25, 0.25, 0.5, 0.75, 1]
-    )
+    np.testing.assert_array_equal(precision[[0, 19, 20, 21, 50]], [0.25, 0.25, 0.5, 0.75, 1])
 
 
 def test_a_perfect_run_has_auc_20_of_21():
@@ -47,9 +45,7 @@ def test_a_perfect_run_has_auc_20_of_21():
 
 
 def test_frames_without_ground_truth_are_left_out():
-    truth = np.array(
-        [[0, 0, 4, 4], [np.nan] * 4, [0, 0, 0, 4], [0, 0, 4, -1], [-3, 0, 4, 4.0]]
-    )
+    truth = np.array([[0, 0, 4, 4], [np.nan] * 4, [0, 0, 0, 4], [0, 0, 4, -1], [-3, 0, 4, 4.0]])
     boxes = np.array([[0, 0, 4, 4], *[[50, 50, 4, 4]] * 3, [-3, 0, 4, 4.0]])
     result = _metrics.score(boxes, truth)
     assert result.num_frames == 2

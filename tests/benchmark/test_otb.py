@@ -14,9 +14,7 @@ def make_folder(root, name, numbers, rows, *, truth="groundtruth_rect.txt", widt
     (root / name / "img").mkdir(parents=True, exist_ok=True)
     for number in numbers:
         (root / name / "img" / f"{number:0{width}d}.jpg").touch()
-    lines = (
-        rows if isinstance(rows, list) else [f"{i},2,3,4" for i in range(1, rows + 1)]
-    )
+    lines = rows if isinstance(rows, list) else [f"{i},2,3,4" for i in range(1, rows + 1)]
     (root / name / truth).write_text("\n".join(lines) + "\n")
 
 
@@ -25,9 +23,7 @@ def numbers_of(sequence):
 
 
 def test_delimiters_may_be_mixed_and_boxes_start_at_zero(tmp_path):
-    make_folder(
-        tmp_path, "A", range(1, 5), ["1,2,3,4", "2\t3\t4\t5", "3 4  5 6", "4, 5,6\t7"]
-    )
+    make_folder(tmp_path, "A", range(1, 5), ["1,2,3,4", "2\t3\t4\t5", "3 4  5 6", "4, 5,6\t7"])
     (sequence,) = load_otb(tmp_path)
     np.testing.assert_array_equal(
         sequence.boxes, [[0, 1, 3, 4], [1, 2, 4, 5], [2, 3, 5, 6], [3, 4, 6, 7]]
@@ -36,9 +32,7 @@ def test_delimiters_may_be_mixed_and_boxes_start_at_zero(tmp_path):
 
 def test_two_targets_share_a_folder_and_an_empty_file_is_none(tmp_path):
     for i in (1, 2):
-        make_folder(
-            tmp_path, "Jogging", range(1, 4), 3, truth=f"groundtruth_rect.{i}.txt"
-        )
+        make_folder(tmp_path, "Jogging", range(1, 4), 3, truth=f"groundtruth_rect.{i}.txt")
     make_folder(tmp_path, "Human4", range(1, 4), 3, truth="groundtruth_rect.2.txt")
     (tmp_path / "Human4" / "groundtruth_rect.1.txt").touch()
     targets = list_otb(tmp_path)

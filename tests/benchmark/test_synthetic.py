@@ -64,9 +64,7 @@ def test_trials_happen_when_the_docstring_says():
     target = [_synthetic._target_box(scene, t) for t in range(120)]
     for index, when in ((0, range(13, 27)), (1, range(38, 52))):
         gaps = [
-            np.linalg.norm(
-                middle(target[t]) - middle(_synthetic._distractor_box(scene, t, index))
-            )
+            np.linalg.norm(middle(target[t]) - middle(_synthetic._distractor_box(scene, t, index)))
             for t in range(120)
         ]
         assert set(np.nonzero(np.array(gaps) < 50)[0]) <= set(when)

@@ -130,9 +130,7 @@ def test_ground_truth_that_starts_without_a_box(track, images):
 
 
 @pytest.mark.parametrize("option", ["--boxes", "--video", "--json"])
-def test_outputs_that_cannot_be_written(
-    fake_api, images, tmp_path, capsys, monkeypatch, option
-):
+def test_outputs_that_cannot_be_written(fake_api, images, tmp_path, capsys, monkeypatch, option):
     def fail(*_):
         raise AssertionError("tracked before checking outputs")
 

@@ -42,9 +42,7 @@ def test_a_lost_target_is_shown_not_hidden():
     result = _demo._Run("DeepCD-H", None, overlaps, 12, 31, 3, 50.0, 2.0, {})
     assert "0.338" in _demo._table([result])
     assert "0.000" in _demo._table([result])
-    assert _demo._lost_line(result) == (
-        "DeepCD-H lost the target (IoU below 0.1) in 2 of 4 frames"
-    )
+    assert _demo._lost_line(result) == ("DeepCD-H lost the target (IoU below 0.1) in 2 of 4 frames")
     assert _demo._lost_line(result._replace(overlaps=overlaps[:1])) is None
 
 

@@ -60,9 +60,7 @@ def test_more_than_needed_of_the_deepest_layer():
     full = extract(backbone, params, patches, grid_hw=(4, 4))
     some = jnp.asarray([0, 0, 7, 60, 64, 127])
     for num_last in (None, 5):
-        got = extract(
-            backbone, params, patches, grid_hw=(4, 4), selected=some, num_last=num_last
-        )
+        got = extract(backbone, params, patches, grid_hw=(4, 4), selected=some, num_last=num_last)
         same(got, full[..., some])
 
 
@@ -131,9 +129,7 @@ def test_unknown_names(options, message):
 def test_weights_that_do_not_fit():
     shallow = random_params(Backbone(network="vgg19", layers=("conv1_2",)))
     deep = Backbone(network="vgg19", layers=("conv5_4",))
-    with pytest.raises(
-        InputError, match="conv5_4 needs weights to conv5_4, these reach"
-    ):
+    with pytest.raises(InputError, match="conv5_4 needs weights to conv5_4, these reach"):
         check_params(deep, shallow)
     with pytest.raises(InputError, match="reach conv1_2: convert a full VGG-19 file"):
         extract(deep, shallow, patches_of(32), grid_hw=(2, 2))

@@ -22,9 +22,7 @@ def test_normalised_vgg19(data_dir, parity_dir, crop, padding):
     backbone = Backbone(network="vgg19", layers=VGG_LAYERS, padding=padding)
     with np.load(parity_dir / "vgg19n.npz") as oracle:
         image = jnp.asarray(oracle[f"{crop}_image"], jnp.float32)[None]
-        for layer, maps in zip(
-            VGG_LAYERS, _forward(backbone, params, image), strict=True
-        ):
+        for layer, maps in zip(VGG_LAYERS, _forward(backbone, params, image), strict=True):
             rows = oracle[f"{crop}_{layer}_rows"]
             expected = oracle[f"{crop}_{layer}_{padding}"]
             mean = oracle[f"{crop}_{layer}_{padding}_channel_mean"]
@@ -33,9 +31,7 @@ def test_normalised_vgg19(data_dir, parity_dir, crop, padding):
             np.testing.assert_allclose(
                 found[np.ix_(rows, rows)], expected, rtol=0, atol=3e-5 * scale
             )
-            np.testing.assert_allclose(
-                found.mean((0, 1)), mean, rtol=0, atol=3e-5 * mean.max()
-            )
+            np.testing.assert_allclose(found.mean((0, 1)), mean, rtol=0, atol=3e-5 * mean.max())
 
 
 @pytest.mark.data
@@ -59,9 +55,7 @@ def test_squeezenet(data_dir, parity_dir, crop):
                 ("max", maps.max((0, 1))),
             ):
                 whole = oracle[f"{crop}_{layer}_channel_{name}"]
-                np.testing.assert_allclose(
-                    value, whole, rtol=0, atol=3e-5 * whole.max()
-                )
+                np.testing.assert_allclose(value, whole, rtol=0, atol=3e-5 * whole.max())
         logits = np.asarray(found[-1][0]).mean((0, 1))
         best = np.argsort(-logits)[:5]
         np.testing.assert_array_equal(best, oracle[f"{crop}_top5"])

@@ -102,9 +102,7 @@ def test_torchvision_squeezenet(tmp_path, version, fires, network):
         params["fire9"]["expand3x3"]["kernel"],
         state["features.12.expand3x3.weight"].transpose(2, 3, 1, 0),
     )
-    expected = conv(
-        (IMAGE / 255 - MEAN) / STD, state["features.0.weight"], pad=0, stride=2
-    )
+    expected = conv((IMAGE / 255 - MEAN) / STD, state["features.0.weight"], pad=0, stride=2)
     found = first_layer(params, IMAGE, name="conv1", pad=0, stride=2)
     np.testing.assert_allclose(found, expected + state["features.0.bias"], atol=1e-4)
     del state[f"features.{fires[2]}.expand3x3.bias"]

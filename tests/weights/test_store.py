@@ -150,9 +150,7 @@ def test_fetch(tmp_path, source, monkeypatch):
         "store",
     ):
         assert part in str(caught.value)
-    monkeypatch.setattr(
-        fetching.urllib.request, "urlopen", lambda url, timeout: source.open("rb")
-    )
+    monkeypatch.setattr(fetching.urllib.request, "urlopen", lambda url, timeout: source.open("rb"))
     with pytest.raises(InputError, match="expected sha256 dcbb9e9d"):
         weights.fetch("vgg19", directory=tmp_path / "store")
     assert list((tmp_path / "store").iterdir()) == []

@@ -89,9 +89,7 @@ def caffemodel(path, layers, *, version=2, packed=True, legacy_shape=False):
                 inner = b"".join(tag + data[i : i + 4] for i in range(0, len(data), 4))
             if legacy_shape:
                 shape = (1,) * (4 - blob.ndim) + blob.shape
-                inner += b"".join(
-                    varint(i << 3) + varint(n) for i, n in enumerate(shape, 1)
-                )
+                inner += b"".join(varint(i << 3) + varint(n) for i, n in enumerate(shape, 1))
             else:
                 inner += field(7, field(1, b"".join(map(varint, blob.shape))))
             message += field(7 if version == 2 else 6, inner)

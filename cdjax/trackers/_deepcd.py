@@ -1,0 +1,585 @@
+"""DeepCD, and CF2 as the same tracker without distillation."""
+
+import dataclasses
+import functools
+import math
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from cdjax import crop, deep_features, distill, filters, locate
+from cdjax._errors import InputError
+from cdjax._types import Array, Bool, Box, Complex, Float, Int, Params, Shaped
+from cdjax.trackers._base import Tracker, TrackOutput
+
+SELECTIONS = ("swap", "exact", "friendliness", "random", "all")
+REGIONS = ("cf2", "box", "square")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DeepCDConfig:
+    """What fixes DeepCD's shapes and algorithm; hashed by value.
+
+    Attributes:
+      network: "vgg19", "vgg_m", "squeezenet", "squeezenet1_1" or "hog".
+      layers: layers whose channels are the candidates.
+      padding: padding of the network's convolutions, "zero" or "reflect".
+      patch_px: side of the network's input, px.
+      supersample: samples along each side of a pixel of the patch that are averaged, against
+        aliasing.
+      grid: side of the feature maps and of the response, cells.
+      region: how the search region follows from the box: "cf2" (2.8 times each side, less for tall
+        and large targets [1]), "box" (`region_scale` times each side) or "square" (a square as
+        large as the "box" region).
+      region_scale: side of the search region against the box.
+      sigma: standard deviation of the label against the square root of the box's area.
+      reg: ridge against the mean power of a channel.
+      learning_rate: weight of the new frame in the running model.
+      update: what runs: "average" (numerator and denominator of the filter) or "cf2" (template and
+        dual coefficients).
+      power: exponent of the activations, before they are normalised; 0.5 flattens strong contrasts.
+      normalise: brings every channel to mean 0 and variance 1, as measured on the first frame's
+        search region.
+      joint: one filter over all layers; else one a layer, fused by `layer_weights` (CF2).
+      layer_weights: weight of each layer's response where `joint` is off; equal by default.
+      num_scales: scales searched in every frame, odd; 1 keeps the first frame's size.
+      scale_step: ratio of neighbouring scales.
+      scale_penalty: factor on the peaks of all scales but the middle one.
+      scale_rate: share of the found change of scale that is applied.
+      select: how channels are chosen in the second frame: "swap" (the paper), "exact" (filters
+        re-trained for every swap), "friendliness" (the best of the ranking), "random" (a control)
+        or "all" (no distillation).
+      friendliness: form of the ranking, see `distill.friendliness`.
+      num_channels: channels to keep; None finds the number by the prefix curve, in arrays that
+        have room for all (`Tracker.compact` cuts them down).
+      num_last: most of the kept channels that may lie in the deepest layer; None for no limit.
+        Set by `Tracker.compact`.
+      min_channels: least number that the prefix curve may find; None for max(4, c / 32).
+      prefix_slack: the fewest channels whose held-out error is within this fraction of the least.
+      gain_free: the prefix curve compares the best-scaled response with the label.
+      max_rounds: most rounds of swap search and training.
+      seed: key of the random control where `init` is given none.
+      distilled: the state is past its second frame. Set by `Tracker.compact`.
+      aux: returns response map, mask, features and energies in `TrackOutput.aux`.
+
+    References:
+      [1] Ma et al., Hierarchical convolutional features for visual tracking, 2015.
+    """
+
+    network: str = "vgg19"
+    layers: tuple[str, ...] = ("conv1_1", "conv1_2", "conv2_1")
+    padding: str = "zero"
+    patch_px: int = 112
+    supersample: int = 2
+    grid: int = 28
+    region: str = "square"
+    region_scale: float = 3.0
+    sigma: float = 0.08
+    reg: float = 1e-4
+    learning_rate: float = 0.02
+    update: str = "average"
+    power: float = 0.5
+    normalise: bool = True
+    joint: bool = True
+    layer_weights: tuple[float, ...] | None = None
+    num_scales: int = 3
+    scale_step: float = 1.03
+    scale_penalty: float = 0.98
+    scale_rate: float = 1.0
+    select: str = "swap"
+    friendliness: str = "ratio"
+    num_channels: int | None = None
+    num_last: int | None = None
+    min_channels: int | None = None
+    prefix_slack: float = 0.0
+    gain_free: bool = True
+    max_rounds: int = 5
+    seed: int = 0
+    distilled: bool = False
+    aux: bool = False
+
+    def __post_init__(self) -> None:
+        def require(good: bool, name: str, remedy: str) -> None:
+            if not good:
+                raise InputError(f"{name}={getattr(self, name)!r}: {remedy}")
+
+        require(self.select in SELECTIONS, "select", f"use one of {', '.join(SELECTIONS)}")
+        require(self.region in REGIONS, "region", f"use one of {', '.join(REGIONS)}")
+        require(
+            self.friendliness in distill.FORMS,
+            "friendliness",
+            f"use one of {', '.join(distill.FORMS)}",
+        )
+        require(self.num_scales % 2 == 1, "num_scales", "use an odd number")
+        require(self.scale_step > 1, "scale_step", "use a ratio above 1")
+        require(0 <= self.learning_rate <= 1, "learning_rate", "use a number from 0 to 1")
+        require(self.reg > 0, "reg", "use a positive number")
+        require(self.sigma > 0, "sigma", "use a positive number")
+        require(self.region_scale > 1, "region_scale", "use a number above 1")
+        require(self.update in ("average", "cf2"), "update", "use average or cf2")
+        require(0 < self.power <= 1, "power", "use a number above 0, at most 1")
+        require(self.supersample >= 1, "supersample", "use 1 or more")
+        require(self.patch_px >= 16, "patch_px", "use at least 16 px")
+        require(self.grid >= 8, "grid", "use at least 8 cells")
+        require(self.joint or self.select == "all", "joint", "distillation needs joint=True")
+        total = self.backbone.num_channels
+        if self.num_channels is not None:
+            require(1 <= self.num_channels <= total, "num_channels", f"use 1 to {total}")
+        if self.layer_weights is not None:
+            require(
+                len(self.layer_weights) == len(self.layers),
+                "layer_weights",
+                f"give one weight for each of {len(self.layers)} layers",
+            )
+
+    @property
+    def backbone(self) -> deep_features.Backbone:
+        """The network and its candidate layers."""
+        return deep_features.Backbone(
+            network=self.network, layers=self.layers, padding=self.padding
+        )
+
+    @property
+    def num_slots(self) -> int:
+        """Channels that the state has room for."""
+        if self.select == "all" or self.num_channels is None:
+            return self.backbone.num_channels
+        return self.num_channels
+
+
+class DeepCDState(NamedTuple):
+    """What DeepCD carries from frame to frame.
+
+    Attributes:
+      box: the box in the last frame.
+      frame_index: index of the last frame.
+      num_channels: channels in use.
+      first_wh: width and height in the first frame, px.
+      scale: size against the first frame.
+      frame_hw: true height and width of the frames, px.
+      region_ratio: height and width of the search region against the box.
+      label_f: half spectrum of the label.
+      selected: channels in use, ascending; spare slots in front hold 0.
+      offset: mean of each channel in the first frame's search region.
+      gain: inverse standard deviation of the same, 0 for spare slots.
+      model: the running filter; before distillation, empty (the patches below replace it).
+      first_patches: the first frame's search region and object, kept for distillation; () without.
+      key: key of the random control; () without.
+      diagnostics: energy and friendliness of the distillation; () unless asked for.
+    """
+
+    box: Box
+    frame_index: Int[Array, ""]
+    num_channels: Int[Array, ""]
+    first_wh: Float[Array, "2"]
+    scale: Float[Array, ""]
+    frame_hw: Int[Array, "2"]
+    region_ratio: Float[Array, "2"]
+    label_f: Complex[Array, "h wf"]
+    selected: Int[Array, " k"]
+    offset: Float[Array, " k"]
+    gain: Float[Array, " k"]
+    model: filters.DCFModel
+    first_patches: Any
+    key: Any
+    diagnostics: Any
+
+
+class _Channels(NamedTuple):
+    """A set of channels, as everything after the network needs it; None in `selected` is all."""
+
+    selected: Int[Array, " k"] | None
+    offset: Float[Array, " k"]
+    gain: Float[Array, " k"]
+    count: Float[Array, " l"]
+
+
+def _region_ratio(config: DeepCDConfig, wh: Float[Array, "2"], frame_hw: Int[Array, "2"]):
+    """Height and width of the search region against those of the box."""
+    generic = jnp.full(2, config.region_scale, jnp.float32)
+    if config.region == "box":
+        return generic
+    width, height = wh[0], wh[1]
+    if config.region == "square":
+        side = config.region_scale * jnp.sqrt(width * height)
+        return side / wh[::-1]
+    tall = jnp.array([config.region_scale / 2, config.region_scale], jnp.float32)
+    large = jnp.full(2, 1 + (config.region_scale - 1) / 1.8, jnp.float32)
+    area = width * height / jnp.prod(frame_hw.astype(jnp.float32))
+    return jnp.where(height > 2 * width, tall, jnp.where(area > 0.05, large, generic))
+
+
+def _make(config: DeepCDConfig) -> Tracker:
+    backbone = config.backbone
+    hw = (config.grid, config.grid)
+    patch_hw = (config.patch_px, config.patch_px)
+    window = filters.hann_window(hw)
+    num_all, slots = backbone.num_channels, config.num_slots
+    segments = (slots,) if config.joint else backbone.layer_channels
+    layer_weights = config.layer_weights or (1.0 / len(segments),) * len(segments)
+    distils = config.select != "all"
+    middle = config.num_scales // 2
+    factors = config.scale_step ** (np.arange(config.num_scales) - middle)
+    factors = factors.astype(np.float32)
+
+    def extract(params: Params, patches: Float[Array, "n p p ch"], channels: _Channels | None):
+        """Maps of all candidates, or of the given channels."""
+        if patches.shape[-1] == 1 and backbone.needs_weights:
+            patches = jnp.broadcast_to(patches, (*patches.shape[:-1], 3))
+        selected = None if channels is None else channels.selected
+        num_last = config.num_last if selected is not None else None
+        return deep_features.extract(
+            backbone, params, patches, grid_hw=hw, selected=selected, num_last=num_last
+        )
+
+    def compress(maps: Float[Array, "*n h w k"]) -> Float[Array, "*n h w k"]:
+        # Activations are not negative; the small number keeps the slope at zero finite.
+        return maps if config.power == 1 else (maps + 1e-12) ** config.power
+
+    def spectra(maps: Float[Array, "n h w k"], channels: _Channels) -> Complex[Array, "n k h wf"]:
+        maps = (compress(maps) - channels.offset[None, None, None]) * channels.gain[
+            None, None, None
+        ]
+        maps = maps * window[None, :, :, None]
+        # Channels first: the FFT runs along contiguous rows.
+        return filters.rfft2(jnp.moveaxis(maps, -1, 1))
+
+    def measure(
+        maps: Float[Array, "h w c"],
+    ) -> tuple[Float[Array, " c"], Float[Array, " c"]]:
+        """Offset and gain that normalise the first frame's search region."""
+        if not config.normalise:
+            return jnp.zeros(num_all), jnp.ones(num_all)
+        maps = compress(maps)
+        mean, std = jnp.mean(maps, axis=(0, 1)), jnp.std(maps, axis=(0, 1))
+        # A channel that hardly moves would only bring noise: it counts as dead.
+        alive = std > 1e-4 * jnp.max(std)
+        return mean, jnp.where(alive, 1 / jnp.where(alive, std, 1.0), 0.0)
+
+    def region_hw(state: DeepCDState) -> Float[Array, "2"]:
+        return state.first_wh[::-1] * state.scale * state.region_ratio
+
+    def centre(box: Box) -> Float[Array, "2"]:
+        return box[:2] + (box[2:] - 1) / 2
+
+    def search_patch(state: DeepCDState, frame: Shaped[Array, "H W ch"]):
+        return crop.crop_patch(
+            frame,
+            centre(state.box),
+            region_hw(state),
+            out_hw=patch_hw,
+            frame_hw=state.frame_hw,
+            supersample=config.supersample,
+        )
+
+    def object_patch(state: DeepCDState, frame: Shaped[Array, "H W ch"]):
+        return crop.crop_patch(
+            frame,
+            centre(state.box),
+            state.box[:1:-1],
+            out_hw=patch_hw,
+            frame_hw=state.frame_hw,
+            supersample=config.supersample,
+        )
+
+    def in_use(state: DeepCDState) -> _Channels:
+        count = (
+            state.num_channels[None].astype(jnp.float32)
+            if config.joint
+            else jnp.array(segments, jnp.float32)
+        )
+        selected = state.selected if distils else None
+        return _Channels(selected, state.offset, state.gain, count)
+
+    def train(template_f, channels: _Channels, parts: tuple[int, ...]) -> filters.DCFModel:
+        return filters.train_dcf(
+            template_f,
+            hw=hw,
+            segments=parts,
+            num_channels=channels.count,
+            reg=config.reg,
+        )
+
+    def blend(model: filters.DCFModel, new: filters.DCFModel) -> filters.DCFModel:
+        return filters.blend_dcf(
+            model, new, learning_rate=config.learning_rate, update=config.update
+        )
+
+    def detect(params, state, frame, channels, model, parts):
+        """Searches the scale pyramid; returns the state with its new box, and what was seen."""
+        patches = crop.scale_pyramid(
+            frame,
+            centre(state.box),
+            region_hw(state),
+            jnp.asarray(factors),
+            out_hw=patch_hw,
+            frame_hw=state.frame_hw,
+            supersample=config.supersample,
+        )
+        response = filters.respond_dcf(
+            model,
+            state.label_f,
+            spectra(extract(params, patches, channels), channels),
+            hw=hw,
+            segments=parts,
+            num_channels=channels.count,
+            segment_weights=layer_weights if not config.joint else (1.0,),
+        )
+        peak = locate.find_peak(response, scale_penalty=config.scale_penalty)
+        best = jnp.take(response, peak.best, axis=0)
+        cell_px = region_hw(state) * jnp.take(factors, peak.best) / config.grid
+        change = config.scale_rate * (peak.scale_index - middle) * math.log(config.scale_step)
+        scale = state.scale * jnp.exp(change)
+        scale = locate.clamp_scale(scale, state.first_wh, state.frame_hw)
+        box = locate.update_box(
+            state.box, peak.shift_cell * cell_px, state.first_wh * scale, state.frame_hw
+        )
+        trust = locate.peak_to_sidelobe(best, peak.shift_cell)
+        state = state._replace(box=box, scale=scale, frame_index=state.frame_index + 1)
+        return state, TrackOutput(box, peak.score, trust, scale, ()), best
+
+    def with_aux(state: DeepCDState, output: TrackOutput, response, maps_f) -> TrackOutput:
+        if not config.aux:
+            return output
+        energy, friendly = state.diagnostics
+        slot = jnp.arange(slots)
+        return output._replace(
+            aux={
+                "response": response,
+                "selected": state.selected,
+                "mask": slot >= slots - state.num_channels,
+                "features": filters.irfft2(maps_f, hw=hw),
+                "energy": energy,
+                "friendliness": friendly,
+            }
+        )
+
+    def init(
+        params: Params,
+        frame: Shaped[Array, "H W *ch"],
+        box: Float[Array, "4"],
+        *,
+        frame_hw: Int[Array, "2"] | None = None,
+        key: Any = None,
+    ) -> DeepCDState:
+        """Learns the target from the first frame."""
+        deep_features.check_params(backbone, params)
+        frame = crop.as_rgb(jnp.asarray(frame))
+        if frame_hw is None:
+            frame_hw = jnp.array(frame.shape[:2], jnp.int32)
+        frame_hw = jnp.asarray(frame_hw, jnp.int32)
+        box = jnp.asarray(box, jnp.float32)
+        wh = jnp.maximum(box[2:], 1.0)
+        ratio = _region_ratio(config, wh, frame_hw)
+        cell_px = wh[::-1] * ratio / config.grid
+        sigma_hw = config.sigma * jnp.sqrt(wh[0] * wh[1]) / cell_px
+        label_f = filters.rfft2(filters.gaussian_label(hw, sigma_hw))
+        spectrum = jnp.zeros((slots, *label_f.shape), label_f.dtype)
+        inverse = jnp.zeros((len(segments), *label_f.shape))
+        state = DeepCDState(
+            box=box,
+            frame_index=jnp.int32(0),
+            num_channels=jnp.int32(num_all),
+            first_wh=wh,
+            scale=jnp.float32(1),
+            frame_hw=frame_hw,
+            region_ratio=ratio,
+            label_f=label_f,
+            selected=jnp.zeros(slots, jnp.int32) if distils else jnp.arange(slots, dtype=jnp.int32),
+            offset=jnp.zeros(slots),
+            gain=jnp.zeros(slots),
+            model=filters.DCFModel(spectrum, inverse),
+            first_patches=(),
+            key=(),
+            diagnostics=(jnp.float32(0), jnp.zeros(slots)) if config.aux else (),
+        )
+        patch = search_patch(state, frame)
+        if distils:
+            # All candidates are trained when the second frame is there to choose among them: two
+            # patches are far smaller than the spectra of hundreds of channels.
+            if config.select == "random":
+                key = jax.random.key(config.seed) if key is None else key
+                state = state._replace(key=jax.random.key_data(key))
+            return state._replace(first_patches=jnp.stack([patch, object_patch(state, frame)]))
+        maps = extract(params, patch[None], None)
+        offset, gain = measure(maps[0])
+        state = state._replace(offset=offset, gain=gain)
+        channels = in_use(state)
+        return state._replace(model=train(spectra(maps, channels)[0], channels, segments))
+
+    def track_on(params: Params, state: DeepCDState, frame: Shaped[Array, "H W ch"]):
+        """A frame with the channels in use."""
+        channels = in_use(state)
+        state, output, response = detect(params, state, frame, channels, state.model, segments)
+        patch = search_patch(state, frame)
+        template_f = spectra(extract(params, patch[None], channels), channels)[0]
+        new = train(template_f, channels, segments)
+        state = state._replace(model=blend(state.model, new))
+        return state, with_aux(state, output, response, template_f)
+
+    def choose(state: DeepCDState, samples_f, label_f, scores) -> tuple[Bool[Array, " c"], Any]:
+        """Which channels to keep, and the energy of the choice."""
+        weights = jnp.asarray(filters.half_weights(hw).reshape(-1))
+        flat_f, goal_f = samples_f.reshape(2, num_all, -1), label_f.reshape(-1)
+        order = jnp.argsort(-scores)
+        if config.num_channels is None:
+            curve = distill.prefix_curve(
+                flat_f[0],
+                flat_f[1],
+                goal_f,
+                weights,
+                order,
+                reg=config.reg,
+                gain_free=config.gain_free,
+            )
+            least = config.min_channels or max(4, num_all // 32)
+            count = distill.choose_num_channels(
+                curve, min_channels=least, slack=config.prefix_slack
+            )
+        else:
+            count = jnp.int32(config.num_channels)
+        if config.select == "random":
+            key = jax.random.wrap_key_data(state.key)
+            order = jax.random.permutation(key, num_all).astype(order.dtype)
+        rank = jnp.zeros(num_all, jnp.int32).at[order].set(jnp.arange(num_all, dtype=jnp.int32))
+        mask = rank < count
+        # The ridge of CF2 for this many channels: reg * cells * count.
+        ridge = config.reg * hw[0] * hw[1] * count.astype(jnp.float32)
+        if config.select == "exact":
+            found = distill.exact_swap_search(flat_f, goal_f, weights, mask, order, ridge=ridge)
+            return found.mask, found.energy
+        if config.select != "swap":
+            energy = distill.exact_energy(flat_f, goal_f, weights, mask, ridge=ridge)
+            return mask, energy
+
+        goals = jnp.broadcast_to(goal_f[None], (2, goal_f.size))
+
+        def energy_of(filter_f):
+            parts = flat_f * jnp.conj(filter_f)[None]
+            penalty = (jnp.abs(filter_f) ** 2) @ weights
+            return distill.channel_energy(parts, goals, penalty, weights)
+
+        def solve(mask, filter_f):
+            chosen = samples_f * mask.astype(jnp.float32)[None, :, None, None]
+            solution = filters.solve_dcf(chosen, label_f, reg=ridge).reshape(num_all, -1)
+            return jnp.where(mask[:, None], solution, filter_f)
+
+        # The full solution weighs the penalty by lambda / c, the search by lambda / k: the same
+        # lambda, ridge * count.
+        lam = ridge * count.astype(jnp.float32)
+        full = filters.solve_dcf(samples_f, label_f, reg=lam / num_all)
+        result = distill.alternate(
+            solve,
+            energy_of,
+            full.reshape(num_all, -1),
+            mask,
+            order,
+            reg=lam,
+            max_rounds=config.max_rounds,
+        )
+        energy = distill.exact_energy(flat_f, goal_f, weights, result.mask, ridge=ridge)
+        return result.mask, energy
+
+    def distil_on(params: Params, state: DeepCDState, frame: Shaped[Array, "H W ch"]):
+        """The second frame: detects with all candidates, then keeps the friendly ones."""
+        whole = (num_all,)
+        first_maps = extract(params, state.first_patches, None)
+        offset, gain = measure(first_maps[0])
+        channels = _Channels(None, offset, gain, jnp.full(1, num_all, jnp.float32))
+        first_f = spectra(first_maps[:1], channels)[0]
+        model = train(first_f, channels, whole)
+        state, output, response = detect(params, state, frame, channels, model, whole)
+
+        patches = jnp.stack([search_patch(state, frame), object_patch(state, frame)])
+        second_maps = extract(params, patches, None)
+        second_f = spectra(second_maps[:1], channels)[0]
+        history = jnp.stack([first_maps[1], second_maps[1]])
+        scores = distill.friendliness(history, form=config.friendliness)
+        scores = jnp.where(gain > 0, scores, -jnp.inf)
+        mask, energy = choose(state, jnp.stack([first_f, second_f]), state.label_f, scores)
+        selected, count = distill.top_channels(mask, num_channels=slots)
+        used = jnp.arange(slots) >= slots - count
+        state = state._replace(
+            num_channels=count,
+            selected=selected,
+            offset=offset[selected],
+            gain=jnp.where(used, gain[selected], 0.0),
+        )
+        keep = used.astype(jnp.float32)[:, None, None]
+        channels = in_use(state)
+        model = train(first_f[selected] * keep, channels, segments)
+        template_f = second_f[selected] * keep
+        new = train(template_f, channels, segments)
+        state = state._replace(model=blend(model, new))
+        if config.aux:
+            state = state._replace(diagnostics=(energy, scores[selected]))
+        return state, with_aux(state, output, response, template_f)
+
+    def step(
+        params: Params, state: DeepCDState, frame: Shaped[Array, "H W *ch"]
+    ) -> tuple[DeepCDState, TrackOutput]:
+        """Finds the target in the next frame and learns from it."""
+        frame = crop.as_rgb(frame)
+        if not distils or config.distilled:
+            return track_on(params, state, frame)
+        return jax.lax.cond(state.frame_index == 0, distil_on, track_on, params, state, frame)
+
+    compacts = distils and not config.distilled
+    return Tracker(init, step, functools.partial(_compact, config) if compacts else None)
+
+
+@functools.lru_cache(maxsize=128)
+def deepcd(config: DeepCDConfig) -> Tracker:
+    """Builds DeepCD, or CF2 where `config.select` is "all".
+
+    The first frame trains all candidate channels, the second detects with all and then distils
+    once; from the third on only the channels kept cost anything [1, §III]. Filters follow CF2's
+    running update [2].
+
+    Args:
+      config: shapes and algorithm. Equal configs give the same tracker, so that nothing is
+        compiled twice.
+
+    Returns:
+      The tracker.
+
+    References:
+      [1] Distilling channels for efficient deep tracking.
+      [2] Ma et al., Hierarchical convolutional features for visual tracking, 2015.
+    """
+    return _make(config)
+
+
+def _round_up(count: int, most: int) -> int:
+    """The next of a few sizes (4, 8, 12, 16, then eight to the octave), so few programs compile."""
+    step = max(4, 2 ** max(0, (count - 1).bit_length() - 3)) if count > 1 else 4
+    return min(most, -(-count // step) * step)
+
+
+def _compact(config: DeepCDConfig, state: DeepCDState) -> tuple[Tracker, DeepCDState]:
+    """Cuts a distilled state down to the next of a few sizes; on the host."""
+    count = int(state.num_channels)
+    slots = config.num_slots
+    layer_channels = config.backbone.layer_channels
+    offset = config.backbone.num_channels - layer_channels[-1]
+    size = _round_up(count, slots)
+    kept = np.asarray(state.selected)[slots - size :]
+    num_last = _round_up(int(np.sum(kept[size - count :] >= offset)), min(size, layer_channels[-1]))
+    small = dataclasses.replace(config, num_channels=size, num_last=num_last, distilled=True)
+    diagnostics = state.diagnostics
+    if diagnostics:
+        diagnostics = (diagnostics[0], diagnostics[1][slots - size :])
+    template_f, inverse_f = state.model
+    state = state._replace(
+        selected=state.selected[slots - size :],
+        offset=state.offset[slots - size :],
+        gain=state.gain[slots - size :],
+        model=filters.DCFModel(template_f[slots - size :], inverse_f),
+        first_patches=(),
+        key=(),
+        diagnostics=diagnostics,
+    )
+    # A new target starts with the whole set again.
+    return deepcd(small)._replace(init=deepcd(config).init), state

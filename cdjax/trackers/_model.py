@@ -1,0 +1,69 @@
+"""How large the model of a target is."""
+
+from typing import Any
+
+import numpy as np
+
+from cdjax import deep_features
+from cdjax._types import Params
+
+
+def model_bytes(backbone: deep_features.Backbone, params: Params, state: Any) -> dict[str, int]:
+    """Counts the bytes that tracking one target needs, besides the frame.
+
+    On the host. The network counts up to the deepest layer in use: whole before it, in that layer
+    only the outputs in use. The filter counts its complex half spectra over the channels in use
+    and its real denominators.
+
+    Args:
+      backbone: the tracker's network and candidate layers.
+      params: its weights.
+      state: state after distillation.
+
+    Returns:
+      "filter_bytes", "conv_bytes" and their sum "total".
+    """
+    count = int(state.num_channels)
+    spectrum = state.model.template_f
+    template = count * spectrum.nbytes // spectrum.shape[0]
+    filter_bytes = template + state.model.inverse_f.nbytes
+    conv_bytes = 0
+    if backbone.needs_weights:
+        selected = np.asarray(state.selected)[len(state.selected) - count :]
+        ends = np.cumsum(backbone.layer_channels)
+        last = int(np.searchsorted(ends, selected.max(), side="right"))
+        start = int(ends[last]) - backbone.layer_channels[last]
+        outputs = selected[selected >= start] - start
+        for name in params:
+            if name == "mean":
+                conv_bytes += params[name].nbytes
+                continue
+            if name == backbone.layers[last]:
+                conv_bytes += _selected_bytes(params[name], outputs)
+                break
+            conv_bytes += _num_bytes(params[name])
+    return {
+        "filter_bytes": filter_bytes,
+        "conv_bytes": conv_bytes,
+        "total": filter_bytes + conv_bytes,
+    }
+
+
+def _num_bytes(layer: Params) -> int:
+    """Bytes of all arrays of a layer."""
+    if isinstance(layer, dict):
+        return sum(_num_bytes(part) for part in layer.values())
+    return layer.nbytes
+
+
+def _selected_bytes(layer: Params, outputs: np.ndarray) -> int:
+    """Bytes of a layer whose last convolutions compute only some outputs."""
+    if "kernel" in layer:
+        return _num_bytes(layer) * len(outputs) // layer["kernel"].shape[-1]
+    # A fire module: the squeeze convolution in full, then the two that are concatenated.
+    split = layer["expand1x1"]["kernel"].shape[-1]
+    return (
+        _num_bytes(layer["squeeze"])
+        + _selected_bytes(layer["expand1x1"], outputs[outputs < split])
+        + _selected_bytes(layer["expand3x3"], outputs[outputs >= split])
+    )

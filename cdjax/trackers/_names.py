@@ -1,0 +1,197 @@
+"""The paper's names of trackers, and the configs behind them."""
+
+import dataclasses
+import difflib
+import re
+from typing import Any
+
+from cdjax import deep_features
+from cdjax._errors import InputError
+from cdjax.trackers._base import Tracker
+from cdjax.trackers._deepcd import DeepCDConfig, deepcd
+
+_NETWORKS = {
+    "V": "vgg19",
+    "M": "vgg_m",
+    "S": "squeezenet",
+    "S1.1": "squeezenet1_1",
+    "H": "hog",
+}
+_EXAMPLES = (
+    "CF2-V-34+44+54",
+    "CF2-V-11+12+21",
+    "CF2-S-Fire3",
+    "CF2-H",
+    "DeepCD-V-11+12+21",
+    "DeepCD-V-11",
+    "DeepCD-V-11+12+21+54",
+    "DeepCD-V-54",
+    "DeepCD-S-All",
+    "DeepCD-H",
+)
+# The deepest layers that a 112-pixel input still feeds with more than a few cells.
+_SHALLOW = (
+    "conv1_1",
+    "conv1_2",
+    "conv2_1",
+    "conv2_2",
+    "conv3_1",
+    "conv3_2",
+    "conv3_3",
+    "conv3_4",
+)
+
+
+def list_trackers() -> tuple[str, ...]:
+    """Names that `make` knows; any set of a network's layers works in place of those shown."""
+    return _EXAMPLES
+
+
+def _unknown(name: str, why: str) -> InputError:
+    near = difflib.get_close_matches(name, _EXAMPLES, n=1, cutoff=0.0)
+    return InputError(
+        f"unknown tracker {name!r}: {why}; nearest is {near[0]}; there are {', '.join(_EXAMPLES)}"
+        " (any layers, e.g. V-11+22, S-Fire2+Fire5, M-1+5)"
+    )
+
+
+def _parse_layers(name: str, network: str, text: str) -> tuple[str, ...]:
+    """Layer names from the paper's short ones."""
+    known = deep_features.layers_of(network)
+    if network == "hog":
+        if text:
+            raise _unknown(name, "H takes no layers")
+        return known
+    if text.lower() == "all":
+        return known
+    short = {}
+    for layer in known:
+        digits = re.fullmatch(r"conv(\d)_(\d)", layer)
+        short["".join(digits.groups()) if digits else layer] = layer
+        if network == "vgg_m":
+            short[layer.removeprefix("conv")] = layer
+    chosen = []
+    for part in text.split("+"):
+        if part.lower() not in short:
+            raise _unknown(name, f"no layer {part!r} in {network}, which has {', '.join(short)}")
+        chosen.append(short[part.lower()])
+    if len(set(chosen)) < len(chosen):
+        raise _unknown(name, "a layer is named twice")
+    return tuple(layer for layer in known if layer in chosen)
+
+
+def _cast(config: DeepCDConfig, option: str, text: str) -> Any:
+    """An option's value from text, by the type of the default."""
+    default = getattr(config, option)
+    if text.lower() in ("none", "true", "false"):
+        return {"none": None, "true": True, "false": False}[text.lower()]
+    for kind in (int, float):
+        try:
+            value = kind(text)
+        except ValueError:
+            continue
+        return float(value) if isinstance(default, float) else value
+    return text
+
+
+def config_of(name: str, **options: Any) -> DeepCDConfig:
+    """The config behind a tracker's name; see `make`."""
+    base, _, tail = name.partition(":")
+    match = re.fullmatch(r"(CF2|DeepCD)-(V|M|S1\.1|S|H)(?:-(.+))?", base)
+    if not match:
+        raise _unknown(name, "names are FAMILY-NETWORK-LAYERS")
+    family, letter, layers_text = match.groups()
+    network = _NETWORKS[letter]
+    if layers_text is None and network != "hog":
+        raise _unknown(name, "it names no layers")
+    layers = _parse_layers(name, network, layers_text or "")
+    config = DeepCDConfig(network=network, layers=layers, **_defaults(family, network, layers))
+    fields = {field.name for field in dataclasses.fields(DeepCDConfig)} - {
+        "network",
+        "layers",
+    }
+    if tail:
+        pairs = [part.partition("=") for part in tail.split(",")]
+        options = {
+            key.strip(): _cast(config, key.strip(), value) if key.strip() in fields else value
+            for key, _, value in pairs
+        } | options
+    for option in options:
+        if option not in fields:
+            near = difflib.get_close_matches(option, sorted(fields), n=1, cutoff=0.0)[0]
+            raise InputError(
+                f"tracker {base} has no option {option!r}: nearest is {near};"
+                f" there are {', '.join(sorted(fields))}"
+            )
+    return dataclasses.replace(config, **options)
+
+
+def _defaults(family: str, network: str, layers: tuple[str, ...]) -> dict[str, Any]:
+    """Options in which a family or network differs from `DeepCDConfig`'s defaults."""
+    options: dict[str, Any] = {}
+    if network in ("squeezenet", "squeezenet1_1"):
+        options |= {"patch_px": 227}
+    elif network == "vgg_m":
+        options |= {"patch_px": 224}
+    elif network == "vgg19" and not set(layers) <= set(_SHALLOW):
+        options |= {"patch_px": 224}
+    if family == "CF2":
+        # The ICCV form: raw features, a filter a layer, the first frame's size throughout.
+        options |= {
+            "select": "all",
+            "joint": False,
+            "normalise": False,
+            "power": 1.0,
+            "num_scales": 1,
+            "learning_rate": 0.01,
+            "update": "cf2",
+            "region": "cf2",
+            "region_scale": 2.8,
+            "sigma": 0.1,
+            "supersample": 1,
+        }
+        if network not in ("hog", "squeezenet", "squeezenet1_1"):
+            options |= {"patch_px": 224, "grid": 56}
+        if layers == ("conv3_4", "conv4_4", "conv5_4"):
+            options |= {"layer_weights": (0.02, 0.5, 1.0)}
+    return options
+
+
+def make(name: str, **options: Any) -> Tracker:
+    """Builds a tracker from its name in the paper's grammar.
+
+    FAMILY-NETWORK-LAYERS: FAMILY is CF2 or DeepCD; NETWORK is V (VGG-19), M (VGG-M), S
+    (SqueezeNet 1.0), S1.1 or H (HOG, no layers); LAYERS joins layers by +, as 11 for conv1_1,
+    Fire3, or All. Options of `DeepCDConfig` follow as keywords or in the name, as in
+    "DeepCD-V-11+12+21:select=random,seed=1".
+
+    Args:
+      name: the name.
+      **options: fields of `DeepCDConfig` that differ from the name's defaults.
+
+    Returns:
+      The tracker; the same name and options give the same object.
+
+    Raises:
+      InputError: for an unknown name or option; the message lists what exists and what is nearest.
+    """
+    return deepcd(config_of(name, **options))
+
+
+def network_of(name: str) -> str | None:
+    """The weights that a tracker needs, as `load_params` names them; None where it needs none."""
+    config = config_of(name)
+    return config.network if config.backbone.needs_weights else None
+
+
+def backbone_of(
+    name: str, **options: Any
+) -> tuple[deep_features.Backbone, int, tuple[int, int], int]:
+    """What a tracker asks of its network in every frame.
+
+    Returns:
+      The backbone, the side of a patch in px, the grid in cells, and the patches in a frame.
+    """
+    config = config_of(name, **options)
+    grid_hw = (config.grid, config.grid)
+    return config.backbone, config.patch_px, grid_hw, config.num_scales + 1
