@@ -14,7 +14,7 @@ from cdjax._errors import InputError
 from cdjax._types import Array, Bool, Box, Complex, Float, Int, Params, Shaped
 from cdjax.trackers._base import Tracker, TrackOutput
 
-SELECTIONS = ("swap", "exact", "friendliness", "random", "all")
+SELECTIONS = ("swap", "exact", "friendliness", "energy", "random", "all")
 REGIONS = ("cf2", "box", "square")
 
 
@@ -49,8 +49,8 @@ class DeepCDConfig:
       scale_penalty: factor on the peaks of all scales but the middle one.
       scale_rate: share of the found change of scale that is applied.
       select: how channels are chosen in the second frame: "swap" (the paper), "exact" (filters
-        re-trained for every swap), "friendliness" (the best of the ranking), "random" (a control)
-        or "all" (no distillation).
+        re-trained for every swap), "friendliness" (the best of the ranking), the controls "energy"
+        (as many, of largest energy) and "random" (as many, drawn), or "all" (no distillation).
       friendliness: form of the ranking, see `distill.friendliness`.
       num_channels: channels to keep; None finds the number by the prefix curve, in arrays that
         have room for all (`Tracker.compact` cuts them down).
@@ -76,7 +76,7 @@ class DeepCDConfig:
     grid: int = 28
     region: str = "square"
     region_scale: float = 3.0
-    sigma: float = 0.08
+    sigma: float = 0.085
     reg: float = 1e-4
     learning_rate: float = 0.02
     update: str = "average"
@@ -419,7 +419,9 @@ def _make(config: DeepCDConfig) -> Tracker:
         state = state._replace(model=blend(state.model, new))
         return state, with_aux(state, output, response, template_f)
 
-    def choose(state: DeepCDState, samples_f, label_f, scores) -> tuple[Bool[Array, " c"], Any]:
+    def choose(
+        state: DeepCDState, samples_f, label_f, scores, history
+    ) -> tuple[Bool[Array, " c"], Any]:
         """Which channels to keep, and the energy of the choice."""
         weights = jnp.asarray(filters.half_weights(hw).reshape(-1))
         flat_f, goal_f = samples_f.reshape(2, num_all, -1), label_f.reshape(-1)
@@ -440,9 +442,12 @@ def _make(config: DeepCDConfig) -> Tracker:
             )
         else:
             count = jnp.int32(config.num_channels)
+        # The controls keep as many channels as the ranking's prefix curve finds.
         if config.select == "random":
             key = jax.random.wrap_key_data(state.key)
             order = jax.random.permutation(key, num_all).astype(order.dtype)
+        elif config.select == "energy":
+            order = jnp.argsort(-distill.friendliness(history, form="energy"))
         rank = jnp.zeros(num_all, jnp.int32).at[order].set(jnp.arange(num_all, dtype=jnp.int32))
         mask = rank < count
         # The ridge of CF2 for this many channels: reg * cells * count.
@@ -498,7 +503,7 @@ def _make(config: DeepCDConfig) -> Tracker:
         history = jnp.stack([first_maps[1], second_maps[1]])
         scores = distill.friendliness(history, form=config.friendliness)
         scores = jnp.where(gain > 0, scores, -jnp.inf)
-        mask, energy = choose(state, jnp.stack([first_f, second_f]), state.label_f, scores)
+        mask, energy = choose(state, jnp.stack([first_f, second_f]), state.label_f, scores, history)
         selected, count = distill.top_channels(mask, num_channels=slots)
         used = jnp.arange(slots) >= slots - count
         state = state._replace(

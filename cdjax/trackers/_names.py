@@ -135,6 +135,9 @@ def _defaults(family: str, network: str, layers: tuple[str, ...]) -> dict[str, A
         options |= {"patch_px": 224}
     elif network == "vgg19" and not set(layers) <= set(_SHALLOW):
         options |= {"patch_px": 224}
+    if network == "hog":
+        # HOG's cells are normalised against contrast already.
+        options |= {"power": 1.0}
     if family == "CF2":
         # The ICCV form: raw features, a filter a layer, the first frame's size throughout.
         options |= {
