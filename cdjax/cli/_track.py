@@ -250,7 +250,7 @@ def choose_tracker(name: str | None, weights: str | None) -> tuple[str, Any, Any
             return name, tracker, {}, note if weights else None
         return name, tracker, cdjax.load_params(weights or network), None
     try:
-        params = cdjax.load_params(cdjax.network_of(_PREFERRED))
+        params = cdjax.load_params(cdjax.network_of(_PREFERRED) or _PREFERRED)
     except InputError as error:
         note = f"tracker {_FALLBACK}, because {_PREFERRED} lacks weights: {error}"
         return _FALLBACK, cdjax.make(_FALLBACK), {}, note

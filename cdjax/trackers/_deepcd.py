@@ -193,7 +193,7 @@ class _Channels(NamedTuple):
     selected: Int[Array, " k"] | None
     offset: Float[Array, " k"]
     gain: Float[Array, " k"]
-    count: Float[Array, " l"]
+    per_segment: Float[Array, " l"]
 
 
 def _region_ratio(config: DeepCDConfig, wh: Float[Array, "2"], frame_hw: Int[Array, "2"]):
@@ -298,7 +298,7 @@ def _make(config: DeepCDConfig) -> Tracker:
             template_f,
             hw=hw,
             segments=parts,
-            num_channels=channels.count,
+            num_channels=channels.per_segment,
             reg=config.reg,
         )
 
@@ -324,7 +324,7 @@ def _make(config: DeepCDConfig) -> Tracker:
             spectra(extract(params, patches, channels), channels),
             hw=hw,
             segments=parts,
-            num_channels=channels.count,
+            num_channels=channels.per_segment,
             segment_weights=layer_weights if not config.joint else (1.0,),
         )
         peak = locate.find_peak(response, scale_penalty=config.scale_penalty)
