@@ -11,10 +11,10 @@ import numpy as np
 
 from cdjax import crop, deep_features, distill, filters, locate
 from cdjax._errors import InputError
-from cdjax._types import Array, Bool, Box, Complex, Float, Int, Params, Shaped
+from cdjax._types import Array, Box, Complex, Float, Int, Params, Shaped
 from cdjax.trackers._base import Tracker, TrackOutput
+from cdjax.trackers._choose import SELECTIONS, choose_channels
 
-SELECTIONS = ("swap", "exact", "friendliness", "energy", "random", "all")
 REGIONS = ("cf2", "box", "square")
 
 
@@ -93,7 +93,7 @@ class DeepCDConfig:
     num_channels: int | None = None
     num_last: int | None = None
     min_channels: int | None = None
-    prefix_slack: float = 0.0
+    prefix_slack: float = 0.005
     gain_free: bool = True
     max_rounds: int = 5
     seed: int = 0
@@ -105,7 +105,8 @@ class DeepCDConfig:
             if not good:
                 raise InputError(f"{name}={getattr(self, name)!r}: {remedy}")
 
-        require(self.select in SELECTIONS, "select", f"use one of {', '.join(SELECTIONS)}")
+        selections = (*SELECTIONS, "all")
+        require(self.select in selections, "select", f"use one of {', '.join(selections)}")
         require(self.region in REGIONS, "region", f"use one of {', '.join(REGIONS)}")
         require(
             self.friendliness in distill.FORMS,
@@ -239,10 +240,8 @@ def _make(config: DeepCDConfig) -> Tracker:
         return maps if config.power == 1 else (maps + 1e-12) ** config.power
 
     def spectra(maps: Float[Array, "n h w k"], channels: _Channels) -> Complex[Array, "n k h wf"]:
-        maps = (compress(maps) - channels.offset[None, None, None]) * channels.gain[
-            None, None, None
-        ]
-        maps = maps * window[None, :, :, None]
+        offset, gain = channels.offset[None, None, None], channels.gain[None, None, None]
+        maps = (compress(maps) - offset) * gain * window[None, :, :, None]
         # Channels first: the FFT runs along contiguous rows.
         return filters.rfft2(jnp.moveaxis(maps, -1, 1))
 
@@ -251,7 +250,7 @@ def _make(config: DeepCDConfig) -> Tracker:
     ) -> tuple[Float[Array, " c"], Float[Array, " c"]]:
         """Offset and gain that normalise the first frame's search region."""
         if not config.normalise:
-            return jnp.zeros(num_all), jnp.ones(num_all)
+            return jnp.zeros(num_all, jnp.float32), jnp.ones(num_all, jnp.float32)
         maps = compress(maps)
         mean, std = jnp.mean(maps, axis=(0, 1)), jnp.std(maps, axis=(0, 1))
         # A channel that hardly moves would only bring noise: it counts as dead.
@@ -377,7 +376,7 @@ def _make(config: DeepCDConfig) -> Tracker:
         sigma_hw = config.sigma * jnp.sqrt(wh[0] * wh[1]) / cell_px
         label_f = filters.rfft2(filters.gaussian_label(hw, sigma_hw))
         spectrum = jnp.zeros((slots, *label_f.shape), label_f.dtype)
-        inverse = jnp.zeros((len(segments), *label_f.shape))
+        inverse = jnp.zeros((len(segments), *label_f.shape), jnp.float32)
         state = DeepCDState(
             box=box,
             frame_index=jnp.int32(0),
@@ -388,12 +387,12 @@ def _make(config: DeepCDConfig) -> Tracker:
             region_ratio=ratio,
             label_f=label_f,
             selected=jnp.zeros(slots, jnp.int32) if distils else jnp.arange(slots, dtype=jnp.int32),
-            offset=jnp.zeros(slots),
-            gain=jnp.zeros(slots),
+            offset=jnp.zeros(slots, jnp.float32),
+            gain=jnp.zeros(slots, jnp.float32),
             model=filters.DCFModel(spectrum, inverse),
             first_patches=(),
             key=(),
-            diagnostics=(jnp.float32(0), jnp.zeros(slots)) if config.aux else (),
+            diagnostics=(jnp.float32(0), jnp.zeros(slots, jnp.float32)) if config.aux else (),
         )
         patch = search_patch(state, frame)
         if distils:
@@ -419,74 +418,6 @@ def _make(config: DeepCDConfig) -> Tracker:
         state = state._replace(model=blend(state.model, new))
         return state, with_aux(state, output, response, template_f)
 
-    def choose(
-        state: DeepCDState, samples_f, label_f, scores, history
-    ) -> tuple[Bool[Array, " c"], Any]:
-        """Which channels to keep, and the energy of the choice."""
-        weights = jnp.asarray(filters.half_weights(hw).reshape(-1))
-        flat_f, goal_f = samples_f.reshape(2, num_all, -1), label_f.reshape(-1)
-        order = jnp.argsort(-scores)
-        if config.num_channels is None:
-            curve = distill.prefix_curve(
-                flat_f[0],
-                flat_f[1],
-                goal_f,
-                weights,
-                order,
-                reg=config.reg,
-                gain_free=config.gain_free,
-            )
-            least = config.min_channels or max(4, num_all // 32)
-            count = distill.choose_num_channels(
-                curve, min_channels=least, slack=config.prefix_slack
-            )
-        else:
-            count = jnp.int32(config.num_channels)
-        # The controls keep as many channels as the ranking's prefix curve finds.
-        if config.select == "random":
-            key = jax.random.wrap_key_data(state.key)
-            order = jax.random.permutation(key, num_all).astype(order.dtype)
-        elif config.select == "energy":
-            order = jnp.argsort(-distill.friendliness(history, form="energy"))
-        rank = jnp.zeros(num_all, jnp.int32).at[order].set(jnp.arange(num_all, dtype=jnp.int32))
-        mask = rank < count
-        # The ridge of CF2 for this many channels: reg * cells * count.
-        ridge = config.reg * hw[0] * hw[1] * count.astype(jnp.float32)
-        if config.select == "exact":
-            found = distill.exact_swap_search(flat_f, goal_f, weights, mask, order, ridge=ridge)
-            return found.mask, found.energy
-        if config.select != "swap":
-            energy = distill.exact_energy(flat_f, goal_f, weights, mask, ridge=ridge)
-            return mask, energy
-
-        goals = jnp.broadcast_to(goal_f[None], (2, goal_f.size))
-
-        def energy_of(filter_f):
-            parts = flat_f * jnp.conj(filter_f)[None]
-            penalty = (jnp.abs(filter_f) ** 2) @ weights
-            return distill.channel_energy(parts, goals, penalty, weights)
-
-        def solve(mask, filter_f):
-            chosen = samples_f * mask.astype(jnp.float32)[None, :, None, None]
-            solution = filters.solve_dcf(chosen, label_f, reg=ridge).reshape(num_all, -1)
-            return jnp.where(mask[:, None], solution, filter_f)
-
-        # The full solution weighs the penalty by lambda / c, the search by lambda / k: the same
-        # lambda, ridge * count.
-        lam = ridge * count.astype(jnp.float32)
-        full = filters.solve_dcf(samples_f, label_f, reg=lam / num_all)
-        result = distill.alternate(
-            solve,
-            energy_of,
-            full.reshape(num_all, -1),
-            mask,
-            order,
-            reg=lam,
-            max_rounds=config.max_rounds,
-        )
-        energy = distill.exact_energy(flat_f, goal_f, weights, result.mask, ridge=ridge)
-        return result.mask, energy
-
     def distil_on(params: Params, state: DeepCDState, frame: Shaped[Array, "H W ch"]):
         """The second frame: detects with all candidates, then keeps the friendly ones."""
         whole = (num_all,)
@@ -503,7 +434,21 @@ def _make(config: DeepCDConfig) -> Tracker:
         history = jnp.stack([first_maps[1], second_maps[1]])
         scores = distill.friendliness(history, form=config.friendliness)
         scores = jnp.where(gain > 0, scores, -jnp.inf)
-        mask, energy = choose(state, jnp.stack([first_f, second_f]), state.label_f, scores, history)
+        mask, energy = choose_channels(
+            jnp.stack([first_f, second_f]),
+            state.label_f,
+            scores,
+            hw=hw,
+            select=config.select,
+            num_channels=config.num_channels,
+            reg=config.reg,
+            min_channels=config.min_channels,
+            prefix_slack=config.prefix_slack,
+            gain_free=config.gain_free,
+            max_rounds=config.max_rounds,
+            energies=distill.friendliness(history, form="energy"),
+            key=jax.random.wrap_key_data(state.key) if config.select == "random" else None,
+        )
         selected, count = distill.top_channels(mask, num_channels=slots)
         used = jnp.arange(slots) >= slots - count
         state = state._replace(

@@ -1,0 +1,103 @@
+"""Which channels to keep, from two frames: the stages of `distill` and `filters`, composed."""
+
+import jax
+import jax.numpy as jnp
+
+from cdjax import distill, filters
+from cdjax._types import Array, Bool, Complex, Float
+
+SELECTIONS = ("swap", "exact", "friendliness", "energy", "random")
+
+
+def choose_channels(
+    samples_f: Complex[Array, "2 c h wf"],
+    label_f: Complex[Array, "h wf"],
+    scores: Float[Array, " c"],
+    *,
+    hw: tuple[int, int],
+    select: str,
+    num_channels: int | None,
+    reg: float,
+    min_channels: int | None,
+    prefix_slack: float,
+    gain_free: bool,
+    max_rounds: int,
+    energies: Float[Array, " c"],
+    key: Array | None,
+) -> tuple[Bool[Array, " c"], Float[Array, ""]]:
+    """Keeps the channels that follow the object [1, §III-C].
+
+    Args:
+      samples_f: half spectra of the windowed features in the first and second frame.
+      label_f: half spectrum of the label.
+      scores: friendliness of each channel; minus infinity for dead ones.
+      hw: size of the maps, cells.
+      select: "swap", "exact", "friendliness", or the controls "energy" and "random".
+      num_channels: how many to keep; None finds the number by the prefix curve.
+      reg: ridge against the mean power of a channel; the ridge for k channels is CF2's,
+        reg * h * w * k.
+      min_channels: least number that the prefix curve may find; None for max(4, c / 32).
+      prefix_slack: see `distill.choose_num_channels`.
+      gain_free: see `distill.prefix_curve`.
+      max_rounds: most rounds of swap search and training.
+      energies: mean square of each channel, for "energy".
+      key: random key, for "random".
+
+    Returns:
+      The channels to keep, and the energy of that set with its own best filters.
+
+    Raises:
+      ValueError: "random" without a key.
+
+    References:
+      [1] Distilling channels for efficient deep tracking.
+    """
+    num_all = scores.size
+    weights = jnp.asarray(filters.half_weights(hw).reshape(-1))
+    flat_f, goal_f = samples_f.reshape(2, num_all, -1), label_f.reshape(-1)
+    order = jnp.argsort(-scores)
+    if num_channels is None:
+        curve = distill.prefix_curve(
+            flat_f[0], flat_f[1], goal_f, weights, order, reg=reg, gain_free=gain_free
+        )
+        count = distill.choose_num_channels(
+            curve, min_channels=min_channels or max(4, num_all // 32), slack=prefix_slack
+        )
+    else:
+        count = jnp.int32(num_channels)
+    # The controls keep as many channels as the ranking's prefix curve finds.
+    if select == "random":
+        if key is None:
+            raise ValueError('select="random" needs a key')
+        order = jax.random.permutation(key, num_all).astype(order.dtype)
+    elif select == "energy":
+        order = jnp.argsort(-energies)
+    rank = jnp.zeros(num_all, jnp.int32).at[order].set(jnp.arange(num_all, dtype=jnp.int32))
+    mask = rank < count
+    ridge = reg * hw[0] * hw[1] * count.astype(jnp.float32)
+
+    if select == "exact":
+        found = distill.exact_swap_search(flat_f, goal_f, weights, mask, order, ridge=ridge)
+        mask = found.mask
+    elif select == "swap":
+        # The paper divides one lambda by the number of channels in use, k here, c at the start.
+        lam = ridge * count.astype(jnp.float32)
+        goals = jnp.broadcast_to(goal_f[None], (2, goal_f.size))
+
+        def energy_of(filter_f: Complex[Array, "c m"]) -> distill.ChannelEnergy:
+            parts = flat_f * jnp.conj(filter_f)[None]
+            penalty = (jnp.abs(filter_f) ** 2) @ weights
+            return distill.channel_energy(parts, goals, penalty, weights)
+
+        def solve(
+            mask: Bool[Array, " c"], filter_f: Complex[Array, "c m"]
+        ) -> Complex[Array, "c m"]:
+            chosen = samples_f * mask.astype(jnp.float32)[None, :, None, None]
+            solution = filters.solve_dcf(chosen, label_f, reg=ridge).reshape(num_all, -1)
+            return jnp.where(mask[:, None], solution, filter_f)
+
+        start = filters.solve_dcf(samples_f, label_f, reg=lam / num_all).reshape(num_all, -1)
+        mask = distill.alternate(
+            solve, energy_of, start, mask, order, reg=lam, max_rounds=max_rounds
+        ).mask
+    return mask, distill.exact_energy(flat_f, goal_f, weights, mask, ridge=ridge)
