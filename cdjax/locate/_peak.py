@@ -102,7 +102,9 @@ def peak_to_sidelobe(
     rows = jnp.minimum(rows, height - rows)
     cols = jnp.minimum(cols, width - cols)
     sidelobe = ((rows > radius)[:, None] | (cols > radius)[None, :]).astype(jnp.float32)
-    count = jnp.sum(sidelobe)
-    mean = jnp.sum(sidelobe * response) / count
-    std = jnp.sqrt(jnp.sum(sidelobe * (response - mean) ** 2) / count)
-    return (jnp.max(response) - mean) / jnp.maximum(std, 1e-12)
+    count = jnp.maximum(jnp.sum(sidelobe), 1.0)
+    # Counted from the peak, so that nothing is left of a flat map, not even a rounding.
+    drop = jnp.max(response) - response
+    mean = jnp.sum(sidelobe * drop) / count
+    std = jnp.sqrt(jnp.sum(sidelobe * (drop - mean) ** 2) / count)
+    return mean / jnp.maximum(std, 1e-12)
