@@ -165,6 +165,20 @@ def alternate(
     return AlternationResult(end.best_mask, end.energies, end.num_rounds)
 
 
+def _products(
+    samples_f: Complex[Array, "2 c m"],
+) -> tuple[Float[Array, "c m"], Float[Array, "c m"], Complex[Array, "c m"]]:
+    """Powers of the two samples' mean and difference, each times sqrt(1/2), and their product.
+
+    The energy of the samples themselves takes the difference of almost equal powers where the
+    target stands still; mean and difference pose the same problem, the label with the mean alone.
+    """
+    first, second = samples_f
+    total, change = first + second, second - first
+    power = lambda x: 0.5 * (x.real**2 + x.imag**2)
+    return power(total), power(change), 0.5 * total * jnp.conj(change)
+
+
 def exact_swap_search(
     samples_f: Complex[Array, "2 c m"],
     label_f: Complex[Array, " m"],
@@ -193,16 +207,13 @@ def exact_swap_search(
     References:
       [1] Distilling channels for efficient deep tracking; the paper keeps filters fixed instead.
     """
-    first, second = samples_f
-    power1, power2 = jnp.abs(first) ** 2, jnp.abs(second) ** 2
-    cross = first * jnp.conj(second)
+    power1, power2, cross = _products(samples_f)
     label_power = weights * jnp.abs(label_f) ** 2
 
     def value(
         p: Float[Array, "*b m"], r: Float[Array, "*b m"], o: Complex[Array, "*b m"]
     ) -> Float[Array, "*b"]:
-        determinant = p * r - (o.real**2 + o.imag**2)
-        return ridge * ((p + r - 2 * o.real) / determinant) @ label_power
+        return 2 * ridge / (p - (o.real**2 + o.imag**2) / r) @ label_power
 
     class Carry(NamedTuple):
         mask: Bool[Array, " c"]
@@ -261,12 +272,10 @@ def exact_energy(
     Returns:
       The minimum over the filters of the paper's Eq. 3.
     """
-    chosen = samples_f * mask.astype(weights.dtype)[None, :, None]
-    p = jnp.sum(jnp.abs(chosen[0]) ** 2, axis=0) + ridge
-    r = jnp.sum(jnp.abs(chosen[1]) ** 2, axis=0) + ridge
-    o = jnp.sum(chosen[0] * jnp.conj(chosen[1]), axis=0)
-    ratio = (p + r - 2 * o.real) / (p * r - jnp.abs(o) ** 2)
-    return ridge * jnp.sum(weights * jnp.abs(label_f) ** 2 * ratio)
+    chosen = mask.astype(weights.dtype)[:, None]
+    p, r, o = (jnp.sum(chosen * each, axis=0) for each in _products(samples_f))
+    rest = p + ridge - (o.real**2 + o.imag**2) / (r + ridge)
+    return 2 * ridge * jnp.sum(weights * jnp.abs(label_f) ** 2 / rest)
 
 
 def top_channels(

@@ -9,6 +9,13 @@ from cdjax._types import Array, Complex, Float
 from cdjax.filters._fourier import irfft2
 
 
+def _contrasts(n: int) -> np.ndarray:
+    """Orthogonal matrix: the mean of n values, times sqrt(n), then their n - 1 differences."""
+    rows = np.tril(np.ones((n, n)), -1) - np.diag(np.arange(n))
+    rows[0] = 1
+    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+
+
 def solve_dcf(
     samples_f: Complex[Array, "n c h wf"],
     label_f: Complex[Array, "h wf"],
@@ -32,10 +39,18 @@ def solve_dcf(
       [1] Distilling channels for efficient deep tracking. Differs: the paper always solves the
         primal; the dual is identical and costs n^2 c instead of c^3 a frequency.
     """
+    n, c = samples_f.shape[:2]
+    # Samples of a still target are almost equal, and their inner products singular in float32 if
+    # the ridge is small. An orthogonal change of the samples to their mean and differences poses
+    # the same problem without that; the label stays with the mean.
+    first = samples_f[0]
+    change = jnp.einsum(
+        "ij,jchw->ichw", _contrasts(n), samples_f - first[None], precision="highest"
+    )
+    samples_f = change.at[0].add(n**0.5 * first)
     data = jnp.moveaxis(samples_f, (0, 1), (-2, -1))  # [h, wf, n, c]
     adjoint = jnp.conj(jnp.swapaxes(data, -1, -2))
-    n, c = data.shape[-2:]
-    target = jnp.broadcast_to(label_f[..., None, None], (*label_f.shape, n, 1))
+    target = jnp.zeros((*label_f.shape, n, 1), label_f.dtype).at[..., 0, 0].set(n**0.5 * label_f)
     if n <= c:
         dual = data @ adjoint + reg * jnp.eye(n, dtype=data.dtype)[None, None]
         solution = adjoint @ jnp.linalg.solve(dual, target)
