@@ -265,6 +265,33 @@ def test_exact_search_makes_the_best_swaps(hw, start):
     np.testing.assert_allclose(found.energy, again, rtol=2e-6)
 
 
+@pytest.mark.parametrize("noise", [0.0, 1e-3])
+def test_exact_search_on_a_still_target(noise):
+    """Samples that differ by little or nothing, under a ridge below the rounding of their power."""
+    hw, ridge = GRIDS[0], 1e-6
+    problem = dense.make(3, hw, noise=0)
+    samples = 30 * problem.samples
+    samples[1] += noise * np.random.default_rng(4).normal(size=samples[1].shape) * (samples[1] > 0)
+    spectra = dense.flat(samples)
+    wide = np.moveaxis(spectra.astype(np.complex128), 2, 0)  # [m, 2, c]
+
+    def value(mask):
+        chosen = wide[..., np.asarray(mask)]
+        dual = chosen @ chosen.conj().swapaxes(1, 2) + ridge * np.eye(2)
+        goal = np.repeat(problem.label_f.astype(np.complex128)[:, None, None], 2, 1)
+        each = (goal.conj() * np.linalg.solve(dual, goal)).real.sum((1, 2))
+        return ridge * each @ problem.weights
+
+    mask, values, num_swaps = dense.swap_pass(value, STARTS[2], ORDER)
+    given = (spectra, problem.label_f, problem.weights)
+    found = exact_swap_search(*given, STARTS[2], ORDER, ridge=ridge)
+    np.testing.assert_allclose(found.energy, values[-1], rtol=2e-5)
+    again = exact_energy(*given, found.mask, ridge=ridge)
+    np.testing.assert_allclose(again, value(found.mask), rtol=2e-5)
+    np.testing.assert_array_equal(found.mask, mask)
+    assert found.num_swaps == num_swaps > 0
+
+
 def test_exact_greedy_against_exhaustive_search():
     lanes, c, k = 16, 10, 3
     problems = [dense.make(seed, (3, 4), c=c, noise=1.0) for seed in range(lanes)]

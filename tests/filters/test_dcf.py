@@ -80,7 +80,24 @@ def test_dual_equals_primal():
     samples_f, label_f = half(features(0, 2, C, *hw)), half(label_of(hw))
     dual = solve_dcf(samples_f, label_f, reg=2.0)
     primal = solve_dcf(np.concatenate([samples_f] * 2), label_f, reg=4.0)
-    same(primal, dual, 2e-6)
+    # The primal of 4 samples has a condition of about 100.
+    same(primal, dual, 5e-6)
+
+
+@pytest.mark.parametrize("n", [2, 3])
+@pytest.mark.parametrize("noise", [0.0, 1e-3])
+def test_solve_for_a_still_target(noise, n):
+    """Samples that differ by little or nothing, under a ridge below the rounding of their power."""
+    hw, ridge = GRIDS[0], 1e-7
+    first = 30 * features(0, 1, C, *hw)
+    samples_f = half(first + noise * features(1, n, C, *hw))
+    wide = np.moveaxis(samples_f.astype(np.complex128), (0, 1), (2, 3))
+    adjoint = wide.conj().swapaxes(2, 3)
+    goal = np.fft.rfft2(label_of(hw))[..., None, None].repeat(n, 2)
+    dual = adjoint @ np.linalg.solve(wide @ adjoint + ridge * np.eye(n), goal)
+    expected = np.moveaxis(dual[..., 0].conj(), 2, 0)
+    found = solve_dcf(samples_f, half(label_of(hw)), reg=ridge)
+    same(found, expected, 1e-5)
 
 
 @pytest.mark.parametrize("hw", GRIDS)
