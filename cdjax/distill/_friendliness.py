@@ -4,45 +4,71 @@ import jax.numpy as jnp
 
 from cdjax._types import Array, Float
 
-FORMS = ("ratio", "literal", "energy", "stability")
+FORMS = ("ratio", "literal", "opposite", "sum", "energy", "stability")
+STRENGTHS = ("power", "norm", "mean")
 
 
 def friendliness(
-    history: Float[Array, "t h w c"], *, form: str = "ratio", eps: float = 1e-12
+    history: Float[Array, "t h w c"],
+    *,
+    form: str = "ratio",
+    strength: str = "power",
+    per_cell: bool = True,
+    kappa: float = 1.0,
+    eps: float = 1e-12,
 ) -> Float[Array, " c"]:
     """Scores every channel on the object's patches of consecutive frames [1, §III-B].
 
-    With s the mean square of a channel and t minus its mean squared change to the next frame, both
-    per cell, the score is the mean over frames of
+    With s the strength of a channel and t minus its squared change to the next frame, the score is
+    the mean over frames of
 
     - "ratio": t / s (the reading that grows with both; invariant to a channel's gain),
-    - "literal": (s - 1) t, as the formula is printed,
+    - "literal": (s - 1) t, as the formula is printed, and "opposite": (1 - s) t,
+    - "sum": s + kappa t,
     - "energy": s alone, and "stability": t alone.
 
     Args:
       history: maps of the object patch in consecutive frames, after ReLU, not windowed.
       form: which reading of the formula.
+      strength: s as mean square ("power"), as norm over cells ("norm") or as mean absolute value
+        ("mean").
+      per_cell: divides t by the number of cells, as s is; else channels of large maps rank last
+        where layers of different size are compared.
+      kappa: weight of t in "sum".
       eps: mean square below which a channel is dead and scores minus infinity.
 
     Returns:
       Scores; larger is better.
 
     Raises:
-      ValueError: for an unknown form.
+      ValueError: for an unknown form or strength.
 
     References:
-      [1] Distilling channels for efficient deep tracking. Differs: both terms are divided by the
-        number of cells, so that maps of different layers compare.
+      [1] Distilling channels for efficient deep tracking. Differs: t is divided by the number of
+        cells by default, as s is.
     """
     if form not in FORMS:
         raise ValueError(f"unknown friendliness form {form!r}; there are {', '.join(FORMS)}")
-    energy = jnp.mean(history[:-1] ** 2, axis=(1, 2))
-    stability = -jnp.mean((history[1:] - history[:-1]) ** 2, axis=(1, 2))
+    if strength not in STRENGTHS:
+        raise ValueError(f"unknown strength {strength!r}; there are {', '.join(STRENGTHS)}")
+    before, after = history[:-1], history[1:]
+    cells = history.shape[1] * history.shape[2]
+    power = jnp.mean(before**2, axis=(1, 2))
+    s = {
+        "power": power,
+        "norm": jnp.sqrt(power / cells),  # ||f|| / m
+        "mean": jnp.mean(jnp.abs(before), axis=(1, 2)),
+    }[strength]
+    t = -jnp.mean((after - before) ** 2, axis=(1, 2))
+    if not per_cell:
+        t = t * cells
     scores = {
-        "ratio": stability / jnp.maximum(energy, eps),
-        "literal": (energy - 1) * stability,
-        "energy": energy,
-        "stability": stability,
+        "ratio": t / jnp.maximum(s, eps),
+        "literal": (s - 1) * t,
+        "opposite": (1 - s) * t,
+        "sum": s + kappa * t,
+        "energy": s,
+        "stability": t,
     }[form]
-    alive = jnp.min(energy, axis=0) > eps
+    alive = jnp.min(power, axis=0) > eps
     return jnp.where(alive, jnp.mean(scores, axis=0), -jnp.inf)

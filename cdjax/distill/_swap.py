@@ -58,7 +58,7 @@ def swap_search(
         gram_mask: Float[Array, " c"]
         num_swaps: Int[Array, ""]
 
-    def visit(p: Int[Array, ""], carry: Carry) -> Carry:
+    def visit(p: Int[Array, ""] | int, carry: Carry) -> Carry:
         drop = order[mask.size - 1 - p]
         row = energy.gram[drop]
         cost = 2 * carry.gram_mask + fixed_cost
@@ -102,6 +102,7 @@ def alternate(
     reg: Float[Array, ""] | float,
     max_rounds: int = 5,
     tolerance: float = 1e-4,
+    value_of: Callable[[Bool[Array, " c"]], Float[Array, ""]] | None = None,
 ) -> AlternationResult:
     """Alternates the swap search (filters fixed) with training (channels fixed) [1, Alg. 1].
 
@@ -115,6 +116,8 @@ def alternate(
       reg: weight of the penalty, divided by the number of selected channels.
       max_rounds: most rounds.
       tolerance: relative decrease of the energy below which to stop.
+      value_of: `mask -> energy` of a set with its own best filters, where that costs less than
+        training and building the quadratic form.
 
     Returns:
       The mask of least energy and the energies on the way. The search also stops when a round
@@ -133,10 +136,15 @@ def alternate(
         num_rounds: Int[Array, ""]
         done: Bool[Array, ""]
 
+    def trained_value(mask: Bool[Array, " c"], filters: Any) -> Float[Array, ""]:
+        if value_of is not None:
+            return value_of(mask)
+        return evaluate_energy(energy_of(filters), mask, reg=reg)
+
     def one_round(carry: Carry) -> Carry:
         found = swap_search(energy_of(carry.filters), carry.mask, order, reg=reg)
         filters = solve(found.mask, carry.filters)
-        value = evaluate_energy(energy_of(filters), found.mask, reg=reg)
+        value = trained_value(found.mask, filters)
         better = value < carry.best
         gain = carry.best - value
         same = jnp.all(found.mask == carry.mask)
@@ -151,7 +159,7 @@ def alternate(
         )
 
     # The value before any round is that of re-trained filters on the starting set.
-    value = evaluate_energy(energy_of(solve(mask, filters)), mask, reg=reg)
+    value = trained_value(mask, solve(mask, filters))
     start = Carry(
         mask,
         filters,
@@ -223,7 +231,7 @@ def exact_swap_search(
         energy: Float[Array, ""]
         num_swaps: Int[Array, ""]
 
-    def visit(position: Int[Array, ""], carry: Carry) -> Carry:
+    def visit(position: Int[Array, ""] | int, carry: Carry) -> Carry:
         drop = order[mask.size - 1 - position]
 
         def search(carry: Carry) -> Carry:

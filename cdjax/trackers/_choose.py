@@ -76,6 +76,9 @@ def choose_channels(
     mask = rank < count
     ridge = reg * hw[0] * hw[1] * count.astype(jnp.float32)
 
+    def value_of(mask: Bool[Array, " c"]) -> Float[Array, ""]:
+        return distill.exact_energy(flat_f, goal_f, weights, mask, ridge=ridge)
+
     if select == "exact":
         found = distill.exact_swap_search(flat_f, goal_f, weights, mask, order, ridge=ridge)
         mask = found.mask
@@ -98,6 +101,13 @@ def choose_channels(
 
         start = filters.solve_dcf(samples_f, label_f, reg=lam / num_all).reshape(num_all, -1)
         mask = distill.alternate(
-            solve, energy_of, start, mask, order, reg=lam, max_rounds=max_rounds
+            solve,
+            energy_of,
+            start,
+            mask,
+            order,
+            reg=lam,
+            max_rounds=max_rounds,
+            value_of=value_of,
         ).mask
-    return mask, distill.exact_energy(flat_f, goal_f, weights, mask, ridge=ridge)
+    return mask, value_of(mask)
