@@ -3,7 +3,9 @@
 import dataclasses
 import functools
 import math
-from typing import Any, NamedTuple
+import numbers
+import types
+from typing import Any, NamedTuple, get_args, get_origin
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +19,30 @@ from cdjax.trackers._choose import SELECTIONS, choose_channels
 
 REGIONS = ("cf2", "box", "square")
 
+# What an option of each type is called, since options come typed by hand too.
+_WORDS = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "a word",
+    tuple: "a tuple",
+    type(None): "none",
+}
+
+
+def _kinds(annotation: Any) -> tuple[type, ...]:
+    """The plain types that a field's annotation allows."""
+    options = get_args(annotation) if isinstance(annotation, types.UnionType) else (annotation,)
+    return tuple(get_origin(option) or option for option in options)
+
+
+def _is_a(value: Any, kind: type) -> bool:
+    """Whether a value is of a plain type; whole numbers are numbers, truth values are not."""
+    if kind in (int, float):
+        allowed = numbers.Integral if kind is int else numbers.Real
+        return isinstance(value, allowed) and not isinstance(value, bool)
+    return isinstance(value, kind)
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DeepCDConfig:
@@ -24,7 +50,7 @@ class DeepCDConfig:
 
     Attributes:
       network: "vgg19", "vgg_m", "squeezenet", "squeezenet1_1" or "hog".
-      layers: layers whose channels are the candidates.
+      layers: layers whose channels are the candidates; kept in network order.
       padding: padding of the network's convolutions, "zero" or "reflect".
       patch_px: side of the network's input, px.
       supersample: samples along each side of a pixel of the patch that are averaged, against
@@ -43,7 +69,8 @@ class DeepCDConfig:
       normalise: brings every channel to mean 0 and variance 1, as measured on the first frame's
         search region.
       joint: one filter over all layers; else one a layer, fused by `layer_weights` (CF2).
-      layer_weights: weight of each layer's response where `joint` is off; equal by default.
+      layer_weights: weight of each layer's response where `joint` is off, in the order of
+        `layers`; equal by default.
       num_scales: scales searched in every frame, odd; 1 keeps the first frame's size.
       scale_step: ratio of neighbouring scales.
       scale_penalty: factor on the peaks of all scales but the middle one.
@@ -105,6 +132,10 @@ class DeepCDConfig:
             if not good:
                 raise InputError(f"{name}={getattr(self, name)!r}: {remedy}")
 
+        for field in dataclasses.fields(self):
+            value, kinds = getattr(self, field.name), _kinds(field.type)
+            words = " or ".join(_WORDS[kind] for kind in kinds)
+            require(any(_is_a(value, kind) for kind in kinds), field.name, f"use {words}")
         selections = (*SELECTIONS, "all")
         require(self.select in selections, "select", f"use one of {', '.join(selections)}")
         require(self.region in REGIONS, "region", f"use one of {', '.join(REGIONS)}")
@@ -113,7 +144,8 @@ class DeepCDConfig:
             "friendliness",
             f"use one of {', '.join(distill.FORMS)}",
         )
-        require(self.num_scales % 2 == 1, "num_scales", "use an odd number")
+        odd = self.num_scales >= 1 and self.num_scales % 2 == 1
+        require(odd, "num_scales", "use an odd number from 1")
         require(self.scale_step > 1, "scale_step", "use a ratio above 1")
         require(0 <= self.learning_rate <= 1, "learning_rate", "use a number from 0 to 1")
         require(self.reg > 0, "reg", "use a positive number")
@@ -124,6 +156,11 @@ class DeepCDConfig:
         require(self.supersample >= 1, "supersample", "use 1 or more")
         require(self.patch_px >= 16, "patch_px", "use at least 16 px")
         require(self.grid >= 8, "grid", "use at least 8 cells")
+        require(self.prefix_slack >= 0, "prefix_slack", "use 0 or more")
+        require(self.max_rounds >= 1, "max_rounds", "use 1 or more")
+        require(
+            self.min_channels is None or self.min_channels >= 1, "min_channels", "use 1 or more"
+        )
         require(self.joint or self.select == "all", "joint", "distillation needs joint=True")
         total = self.backbone.num_channels
         if self.num_channels is not None:
@@ -134,6 +171,11 @@ class DeepCDConfig:
                 "layer_weights",
                 f"give one weight for each of {len(self.layers)} layers",
             )
+            weights = dict(zip(self.layers, self.layer_weights, strict=True))
+            object.__setattr__(
+                self, "layer_weights", tuple(weights[layer] for layer in self.backbone.layers)
+            )
+        object.__setattr__(self, "layers", self.backbone.layers)
 
     @property
     def backbone(self) -> deep_features.Backbone:

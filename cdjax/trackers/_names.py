@@ -170,7 +170,8 @@ def make(name: str, **options: Any) -> Tracker:
 
     Args:
       name: the name.
-      **options: fields of `DeepCDConfig` that differ from the name's defaults.
+      **options: fields of `DeepCDConfig` that differ from the name's defaults; `layer_weights`
+        in network order, however the name orders the layers.
 
     Returns:
       The tracker; the same name and options give the same object.
