@@ -33,15 +33,16 @@ def model_bytes(backbone: deep_features.Backbone, params: Params, state: Any) ->
         ends = np.cumsum(backbone.layer_channels)
         last = int(np.searchsorted(ends, selected.max(), side="right"))
         start = int(ends[last]) - backbone.layer_channels[last]
-        outputs = selected[selected >= start] - start
-        for name in params:
-            if name == "mean":
-                conv_bytes += params[name].nbytes
-                continue
-            if name == backbone.layers[last]:
+        deepest, outputs = backbone.layers[last], selected[selected >= start] - start
+        # In network order: a stored dict is sorted by name.
+        for name in deep_features.layers_of(backbone.network):
+            if name == deepest and name in params:
                 conv_bytes += _selected_bytes(params[name], outputs)
+            elif name in params:
+                conv_bytes += _num_bytes(params[name])
+            if name == deepest:
                 break
-            conv_bytes += _num_bytes(params[name])
+        conv_bytes += params["mean"].nbytes
     return {
         "filter_bytes": filter_bytes,
         "conv_bytes": conv_bytes,
