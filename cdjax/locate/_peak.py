@@ -51,7 +51,9 @@ def find_peak(response: Float[Array, "s h w"], *, scale_penalty: float = 1.0) ->
     penalty = np.full(num_scales, scale_penalty, np.float32)
     penalty[middle] = 1.0
     heights = jnp.max(response, axis=(1, 2)) * penalty
-    best = jnp.argmax(heights).astype(jnp.int32)
+    # A flat response tells nothing of the size: ties keep it.
+    best = jnp.where(heights[middle] >= jnp.max(heights), middle, jnp.argmax(heights))
+    best = best.astype(jnp.int32)
     chosen = jnp.take(response, best, axis=0)
     flat = jnp.argmax(chosen).astype(jnp.int32)
     row, col = flat // width, flat % width
