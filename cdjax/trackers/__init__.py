@@ -13,3 +13,19 @@ from cdjax.trackers._names import make as make
 from cdjax.trackers._names import network_of as network_of
 from cdjax.trackers._run import resume as resume
 from cdjax.trackers._run import track as track
+
+__all__ = [
+    "DeepCDConfig",
+    "DeepCDState",
+    "TrackOutput",
+    "Tracker",
+    "TrackerState",
+    "backbone_of",
+    "deepcd",
+    "list_trackers",
+    "make",
+    "model_bytes",
+    "network_of",
+    "resume",
+    "track",
+]
