@@ -8,7 +8,8 @@ import pytest
 from cdjax.distill import FORMS
 from cdjax.distill import friendliness as eager_friendliness
 
-friendliness = jax.jit(eager_friendliness, static_argnames=("form", "eps"))
+STATIC = ("form", "strength", "per_cell", "kappa", "eps")
+friendliness = jax.jit(eager_friendliness, static_argnames=STATIC)
 
 DEAD = 3
 
@@ -22,36 +23,57 @@ def history():
     return maps.astype(np.float32)
 
 
-def reference(maps, form):
-    """Section 2 of the specification, cell by cell."""
+def reference(maps, form="ratio", strength="power", per_cell=True, kappa=1.0):
+    """Section 2 of the specification and its other readings (A1 to A3), cell by cell."""
     frames, height, width, channels = maps.shape
+    cells = height * width
     scores = np.zeros(channels)
     for channel in range(channels):
         terms = []
         for i in range(frames - 1):
-            square = change = 0.0
+            square = total = change = 0.0
             for y in range(height):
                 for x in range(width):
                     here, there = (float(maps[i + j, y, x, channel]) for j in (0, 1))
                     square += here**2
+                    total += abs(here)
                     change += (here - there) ** 2
-            s, t = square / (height * width), -change / (height * width)
-            if s == 0:
+            s = {"power": square / cells, "norm": square**0.5 / cells, "mean": total / cells}
+            s, t = s[strength], -change / (cells if per_cell else 1)
+            if square == 0:
                 terms.append(-np.inf)
-            else:
-                value = {"ratio": t / s, "literal": (s - 1) * t, "energy": s, "stability": t}
-                terms.append(value[form])
+                continue
+            terms.append(
+                {
+                    "ratio": t / s,
+                    "literal": (s - 1) * t,
+                    "opposite": (1 - s) * t,
+                    "sum": s + kappa * t,
+                    "energy": s,
+                    "stability": t,
+                }[form]
+            )
         scores[channel] = np.mean(terms)
     return scores
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_forms_match_the_definition(form):
-    found = friendliness(history(), form=form)
-    expected = reference(history(), form)
+@pytest.mark.parametrize(
+    "options",
+    [
+        *({"form": form} for form in FORMS),
+        *({"strength": strength} for strength in ("power", "norm", "mean")),
+        {"form": "literal", "strength": "norm"},
+        {"form": "ratio", "per_cell": False},
+        {"form": "sum", "per_cell": False, "kappa": 0.25},
+    ],
+)
+def test_forms_match_the_definition(options):
+    found = friendliness(history(), **options)
+    expected = reference(history(), **options)
     assert found[DEAD] == expected[DEAD] == -np.inf
-    # Means of 20 squares: a few roundings of float32; (s - 1) may cancel.
-    np.testing.assert_allclose(found, expected, rtol=1e-5 if form == "literal" else 1e-6)
+    # Means of 20 squares: a few roundings of float32; differences of s, t and 1 may cancel.
+    cancels = options.get("form") in ("literal", "opposite", "sum")
+    np.testing.assert_allclose(found, expected, rtol=1e-5 if cancels else 1e-6)
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -67,7 +89,7 @@ def test_gain_of_a_channel_changes_all_forms_but_the_ratio():
     ratio = friendliness(history())
     np.testing.assert_array_equal(friendliness(scaled), ratio)
     np.testing.assert_allclose(friendliness(scaled * np.float32(3.3)), ratio, rtol=1e-6)
-    for form in ("literal", "energy", "stability"):
+    for form in sorted(set(FORMS) - {"ratio"}):
         before, after = (friendliness(x, form=form) for x in (history(), scaled))
         changed = np.abs(np.asarray(after) - before) > 0.01 * np.abs(before)
         np.testing.assert_array_equal(changed[gain != 1], True)
@@ -85,7 +107,7 @@ def test_a_channel_dead_in_any_earlier_frame_comes_last():
     maps[2, ..., 1] = 0  # the last frame: the channel was alive wherever it is divided by
     scores = np.asarray(friendliness(maps))
     assert scores[0] == -np.inf
-    np.testing.assert_allclose(scores[1], reference(maps, "ratio")[1], rtol=1e-6)
+    np.testing.assert_allclose(scores[1], reference(maps)[1], rtol=1e-6)
     assert np.isfinite(scores[[1, 2, 4, 5]]).all()
 
 
@@ -98,3 +120,5 @@ def test_eps_is_the_mean_square_of_a_dead_channel():
 def test_unknown_forms_raise():
     with pytest.raises(ValueError, match="unknown friendliness form 'best'"):
         eager_friendliness(jnp.asarray(history()), form="best")
+    with pytest.raises(ValueError, match="unknown strength 'best'"):
+        eager_friendliness(jnp.asarray(history()), strength="best")
