@@ -113,6 +113,8 @@ def test_flat_maps_are_finite(value):
     found = find_peak(np.full((3, *GRIDS[0]), value, np.float32), scale_penalty=0.9)
     np.testing.assert_array_equal(found.shift_cell, [0, 0])
     assert found.score == np.float32(value)
+    if value >= 0:
+        assert found.best == found.scale_index == 1
     assert all(np.isfinite(x).all() for x in found)
 
 
@@ -143,10 +145,13 @@ def stack(*heights):
         ((2.5, 3, 1), 1.0, 1, 1 - 0.3),
         ((3, 2, 1), 1.0, 0, 0.0),  # the ends have one neighbour: no fraction
         ((1, 2, 3), 1.0, 2, 2.0),
-        ((1, 1, 1), 0.5, 1, 1.0),  # a tie goes to the middle
+        ((1, 1, 1), 0.5, 1, 1.0),
+        ((1, 1, 1), 1.0, 1, 1.0),  # a tie goes to the middle
+        ((2, 1, 1), 0.5, 1, 0.5),  # after the penalty too: 1, 1, 1/2
+        ((2, 1, 1, 1, 2), 1.0, 0, 0.0),  # but not one among others
         ((1, 1.5, 2), 0.5, 1, 1 + 0.5 * (1 - 0.5) / (3 - 1.5)),  # the fraction feels it too
         ((1, 1.5, 2), 0.875, 2, 2.0),  # too small a penalty
-        ((1, 2, 2, 1, 1), 1.0, 1, 1.5),
+        ((1, 2, 2, 1, 1), 1.0, 2, 1.5),
         ((0, 0, 1, 4, 2), 0.5, 3, 3.0),  # penalised neighbours, but for the middle one
         ((1, 3), 1.0, 1, 1.0),  # of an even number, the upper one is in the middle
         ((3, 2), 0.5, 1, 1.0),
