@@ -59,6 +59,7 @@ def test_weights_found_are_listed(tmp_path, monkeypatch, capsys):
         std=(1.0, 1.0, 1.0),
         padding="zero",
         arrays_sha256="0",
+        files_sha256="0" * 64,
     )
     monkeypatch.setattr(weights, "list_weights", lambda: [manifest])
     assert facts_of(capsys)["weights"]["found"] == [
