@@ -3,9 +3,7 @@
 import dataclasses
 import functools
 import math
-import numbers
-import types
-from typing import Any, NamedTuple, get_args, get_origin
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,30 +16,6 @@ from cdjax.trackers._base import Tracker, TrackOutput
 from cdjax.trackers._choose import SELECTIONS, choose_channels
 
 REGIONS = ("cf2", "box", "square")
-
-# What an option of each type is called, since options come typed by hand too.
-_WORDS = {
-    bool: "true or false",
-    int: "a whole number",
-    float: "a number",
-    str: "a word",
-    tuple: "a tuple",
-    type(None): "none",
-}
-
-
-def _kinds(annotation: Any) -> tuple[type, ...]:
-    """The plain types that a field's annotation allows."""
-    options = get_args(annotation) if isinstance(annotation, types.UnionType) else (annotation,)
-    return tuple(get_origin(option) or option for option in options)
-
-
-def _is_a(value: Any, kind: type) -> bool:
-    """Whether a value is of a plain type; whole numbers are numbers, truth values are not."""
-    if kind in (int, float):
-        allowed = numbers.Integral if kind is int else numbers.Real
-        return isinstance(value, allowed) and not isinstance(value, bool)
-    return isinstance(value, kind)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -132,10 +106,6 @@ class DeepCDConfig:
             if not good:
                 raise InputError(f"{name}={getattr(self, name)!r}: {remedy}")
 
-        for field in dataclasses.fields(self):
-            value, kinds = getattr(self, field.name), _kinds(field.type)
-            words = " or ".join(_WORDS[kind] for kind in kinds)
-            require(any(_is_a(value, kind) for kind in kinds), field.name, f"use {words}")
         selections = (*SELECTIONS, "all")
         require(self.select in selections, "select", f"use one of {', '.join(selections)}")
         require(self.region in REGIONS, "region", f"use one of {', '.join(REGIONS)}")

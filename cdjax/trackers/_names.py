@@ -2,8 +2,10 @@
 
 import dataclasses
 import difflib
+import numbers
 import re
-from typing import Any
+import types
+from typing import Any, get_args, get_origin
 
 from cdjax import deep_features
 from cdjax._errors import InputError
@@ -40,6 +42,31 @@ _SHALLOW = (
     "conv3_3",
     "conv3_4",
 )
+
+
+# What an option of each type is called, since options come typed by hand too.
+_WORDS = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "a word",
+    tuple: "a tuple",
+    type(None): "none",
+}
+
+
+def _kinds(annotation: Any) -> tuple[type, ...]:
+    """The plain types that a field's annotation allows."""
+    options = get_args(annotation) if isinstance(annotation, types.UnionType) else (annotation,)
+    return tuple(get_origin(option) or option for option in options)
+
+
+def _is_a(value: Any, kind: type) -> bool:
+    """Whether a value is of a plain type; whole numbers are numbers, truth values are not."""
+    if kind in (int, float):
+        allowed = numbers.Integral if kind is int else numbers.Real
+        return isinstance(value, allowed) and not isinstance(value, bool)
+    return isinstance(value, kind)
 
 
 def list_trackers() -> tuple[str, ...]:
@@ -123,6 +150,12 @@ def config_of(name: str, **options: Any) -> DeepCDConfig:
                 f"tracker {base} has no option {option!r}: nearest is {near};"
                 f" there are {', '.join(sorted(fields))}"
             )
+    for field in dataclasses.fields(DeepCDConfig):
+        kinds = _kinds(field.type)
+        value = options.get(field.name, field.default)
+        if not any(_is_a(value, kind) for kind in kinds):
+            remedy = " or ".join(_WORDS[kind] for kind in kinds)
+            raise InputError(f"{field.name}={value!r}: use {remedy}")
     return dataclasses.replace(config, **options)
 
 

@@ -1,0 +1,187 @@
+"""Small videos, random weights and compiled programs, shared by the tests of whole trackers."""
+
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import cdjax
+from cdjax.benchmark._synthetic import synthetic_video
+from cdjax.deep_features._extract import _param_shapes
+from cdjax.trackers import backbone_of
+
+HW = (96, 128)
+NUM_FRAMES = 7
+CF2_V = "CF2-V-11+12+21:patch_px=48,grid=12"
+DEEPCD_V = "DeepCD-V-11+12+21:patch_px=48,grid=12"
+DEEPCD_V32 = f"{DEEPCD_V},num_channels=32"
+DEEPCD_S = "DeepCD-S-Fire2:patch_px=64,grid=12,num_channels=16"
+
+
+@functools.cache
+def video(seed: int, num_frames: int = NUM_FRAMES) -> tuple[np.ndarray, np.ndarray]:
+    """A rendered video and its boxes; every third frame, so that the target moves."""
+    frames, boxes = synthetic_video(3 * num_frames, HW, seed)
+    return frames[::3], boxes[::3]
+
+
+@functools.cache
+def random_params(network: str | None, deepest: str) -> Any:
+    """He-scaled normal weights: activations keep their size from layer to layer."""
+    if network is None:
+        return {}
+    rng = np.random.default_rng(0)
+
+    def draw(path, leaf):
+        name = path[-1].key
+        if name == "mean":
+            return jnp.full(leaf.shape, 115.0, jnp.float32)
+        if name == "bias":
+            return jnp.asarray(rng.normal(size=leaf.shape), jnp.float32)
+        fan_in = np.prod(leaf.shape[:-1])
+        return jnp.asarray(rng.normal(size=leaf.shape) * np.sqrt(2 / fan_in), jnp.float32)
+
+    return jax.tree_util.tree_map_with_path(draw, _param_shapes(network, deepest))
+
+
+@functools.cache
+def quick() -> dict[str, Any]:
+    """Compiler options that take a third of the time; {} where XLA does not know them."""
+    options = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
+    try:
+        jax.jit(lambda x: x + 1, compiler_options=options)(jnp.float32(0))
+    except jax.errors.JaxRuntimeError:
+        return {}
+    return options
+
+
+def jit(fn: Any) -> Any:
+    """Jits for few runs: these tests would spend most of their time in the compiler."""
+    return jax.jit(fn, compiler_options=quick())
+
+
+def params_of(name: str) -> Any:
+    """Random weights for a tracker."""
+    return random_params(cdjax.network_of(name), backbone_of(name)[0].layers[-1])
+
+
+class Programs(NamedTuple):
+    """A tracker, its weights and its jitted functions, compiled when first called."""
+
+    tracker: cdjax.Tracker
+    params: Any
+    init: Any  # (params, frame, box, frame_hw, key)
+    step: Any  # (params, state, frame)
+    resume: Any  # (params, state, frames)
+    track: Any  # (params, frames, box, frame_hw)
+    lanes: Any  # the same of a batch of frames and boxes
+
+    def start(self, frame, box, *, frame_hw=None, key=None):
+        """State after the first frame."""
+        hw = np.array(frame.shape[:2] if frame_hw is None else frame_hw, np.int32)
+        return self.init(self.params, frame, np.asarray(box, np.float32), hw, key)
+
+    def loop(self, frames, box, *, params=None, frame_hw=None, key=None):
+        """States and outputs of every frame after the first, one call a frame."""
+        state = self.start(frames[0], box, frame_hw=frame_hw, key=key)
+        return step_through(self, state, frames[1:], params=params)
+
+    def scan(self, frames, box, *, frame_hw=None):
+        """Last state and stacked outputs of the frames after the first, by `cdjax.resume`."""
+        state = self.start(frames[0], box, frame_hw=frame_hw)
+        last, outputs = self.resume(self.params, state, frames[1:])
+        return last, jax.tree.map(np.asarray, outputs)
+
+
+def step_through(programs: Programs, state: Any, frames: Any, *, params: Any = None):
+    """States and outputs of frames, one call a frame."""
+    states, outputs = [], []
+    for frame in frames:
+        state, output = programs.step(programs.params if params is None else params, state, frame)
+        states.append(state)
+        outputs.append(output)
+    return states, stack(outputs)
+
+
+def programs_for(tracker: cdjax.Tracker, params: Any) -> Programs:
+    """Jits a tracker's functions."""
+
+    def init(params, frame, box, frame_hw, key):
+        return tracker.init(params, frame, box, frame_hw=frame_hw, key=key)
+
+    def track(params, frames, box, frame_hw):
+        return cdjax.track(tracker, params, frames, box, frame_hw=frame_hw)
+
+    return Programs(
+        tracker,
+        params,
+        jit(init),
+        jit(tracker.step),
+        jit(functools.partial(cdjax.resume, tracker)),
+        jit(track),
+        jit(jax.vmap(track, in_axes=(None, 0, 0, None))),
+    )
+
+
+@functools.cache
+def programs(name: str) -> Programs:
+    """The programs of a named tracker; the same ones for every test."""
+    return programs_for(cdjax.make(name), params_of(name))
+
+
+@functools.cache
+def compacted(name: str) -> tuple[Programs, Any, Any]:
+    """A tracker cut down after frame 2 of video 1: programs, wide and small state."""
+    wide = programs(name)
+    frames, boxes = video(1)
+    states, _ = wide.loop(frames[:2], boxes[0])
+    small, state = wide.tracker.compact(states[0])
+    return programs_for(small, wide.params), states[0], state
+
+
+def stack(trees: list[Any]) -> Any:
+    """Stacks trees leaf by leaf."""
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *trees)
+
+
+def at(tree: Any, index: Any) -> Any:
+    """Entries of every leaf's first axis."""
+    return jax.tree.map(lambda leaf: np.asarray(leaf)[index], tree)
+
+
+def gap(a: Any, b: Any) -> float:
+    """The largest difference between two trees, against the larger of 1 and each leaf's size."""
+    assert jax.tree.structure(a) == jax.tree.structure(b)
+    largest = 0.0
+    for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
+        x, y = np.asarray(x), np.asarray(y)
+        assert (x.shape, x.dtype) == (y.shape, y.dtype)
+        if x.size:
+            x, y = x.astype(np.complex128), y.astype(np.complex128)
+            difference = np.abs(x - y).max() / max(1.0, np.abs(y).max())
+            assert np.isfinite(difference)
+            largest = max(largest, float(difference))
+    return largest
+
+
+def same_bits(a: Any, b: Any) -> bool:
+    """Whether two trees of arrays are equal bit for bit."""
+    pairs = zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
+    return jax.tree.structure(a) == jax.tree.structure(b) and all(
+        jnp.asarray(x).dtype == jnp.asarray(y).dtype
+        and np.shape(x) == np.shape(y)
+        and np.asarray(x).tobytes() == np.asarray(y).tobytes()
+        for x, y in pairs
+    )
+
+
+def all_finite(tree: Any) -> bool:
+    """Whether every number of a tree is finite."""
+    return all(np.isfinite(np.asarray(leaf)).all() for leaf in jax.tree.leaves(tree))
+
+
+def num_bytes(tree: Any) -> int:
+    """Bytes of a tree's arrays."""
+    return sum(np.asarray(leaf).nbytes for leaf in jax.tree.leaves(tree))
