@@ -63,12 +63,10 @@ def correlate(maps, filt):
 
 def responses(problem, filt):
     """What each channel adds to the response to each sample, [n, c, h, w]."""
-    return np.stack(
-        [
-            [correlate(maps[i : i + 1], filt[i : i + 1]) for i in range(len(filt))]
-            for maps in problem.samples
-        ]
-    )
+    out = np.zeros(problem.samples.shape)
+    for u, v in np.ndindex(*problem.label.shape):
+        out += filt[:, u, v][:, None, None] * np.roll(problem.samples, (-u, -v), (2, 3))
+    return out
 
 
 def energy(problem, filt, mask, lam, parts=None):

@@ -1,7 +1,7 @@
 import jax
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cdjax import locate
@@ -85,6 +85,7 @@ def test_the_least_side_is_an_option():
 side = st.floats(4, 48, width=32)
 
 
+@settings(deadline=None, derandomize=True)
 @given(st.floats(0, 1000, width=32), side, side)
 def test_limited_sizes_lie_between_the_least_side_and_the_frame(scale, width, height):
     found = limit(scale, (width, height))
