@@ -126,9 +126,9 @@ def programs_for(tracker: cdjax.Tracker, params: Any) -> Programs:
 
 
 @functools.cache
-def programs(name: str) -> Programs:
+def programs(name: str, **options: Any) -> Programs:
     """The programs of a named tracker; the same ones for every test."""
-    return programs_for(cdjax.make(name), params_of(name))
+    return programs_for(cdjax.make(name, **options), params_of(name))
 
 
 @functools.cache

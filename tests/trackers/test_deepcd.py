@@ -1,0 +1,414 @@
+"""DeepCD and CF2 as wholes: against NumPy, against each other, and what distillation keeps."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from tracker_cases import (
+    DEEPCD_V,
+    DEEPCD_V32,
+    at,
+    gap,
+    jit,
+    params_of,
+    programs,
+    same_bits,
+    step_through,
+    video,
+)
+
+from cdjax import crop, deep_features
+from cdjax.trackers._names import config_of
+
+
+def selected_set(state):
+    """Indices of the channels in use."""
+    count = int(state.num_channels)
+    return np.asarray(state.selected)[len(state.selected) - count :].tolist()
+
+
+# An independent CF2 and DeepCD, float64, full spectra, written from the reference notes.
+
+
+class Reference:
+    """Tracks with the library's patches and maps; everything after them is NumPy float64."""
+
+    def __init__(self, name, **options):
+        self.config = config_of(name, **options)
+        self.params = params_of(name)
+        self.grid = self.config.grid
+        self.hann = np.outer(np.hanning(self.grid), np.hanning(self.grid))[..., None]
+        middle = self.config.num_scales // 2
+        self.factors = self.config.scale_step ** (np.arange(self.config.num_scales) - middle)
+        self.selected = None
+        config = self.config
+
+        @jit
+        def maps(params, frame, centre, region_hw):
+            patch = crop.crop_patch(
+                frame,
+                centre,
+                region_hw,
+                out_hw=(config.patch_px, config.patch_px),
+                supersample=config.supersample,
+            )
+            return deep_features.extract(
+                config.backbone, params, patch[None], grid_hw=(config.grid, config.grid)
+            )[0]
+
+        self._maps = maps
+
+    def maps(self, frame, centre, region_hw):
+        found = self._maps(
+            self.params, frame, np.asarray(centre, np.float32), np.asarray(region_hw, np.float32)
+        )
+        return np.asarray(found, np.float64)
+
+    def spectra(self, maps):
+        maps = (maps**self.config.power - self.offset) * self.gain
+        maps_f = np.fft.fft2(maps * self.hann, axes=(0, 1))
+        return maps_f if self.selected is None else maps_f[..., self.selected]
+
+    def parts(self, maps_f):
+        """Spectra of each separate filter."""
+        if self.config.joint:
+            return [maps_f]
+        return np.split(maps_f, np.cumsum(self.config.backbone.layer_channels)[:-1], axis=-1)
+
+    def region_hw(self):
+        return self.first_wh[::-1] * self.scale * self.ratio_hw
+
+    def start(self, frame, box):
+        config, (height, width) = self.config, frame.shape[:2]
+        self.frame_wh = np.array([width, height])
+        self.centre = box[:2] + (box[2:] - 1) / 2
+        self.first_wh, self.scale = np.array(box[2:], np.float64), 1.0
+        w, h = self.first_wh
+        if config.region == "square":
+            self.ratio_hw = config.region_scale * np.sqrt(w * h) / np.array([h, w])
+        elif h / w > 2:  # cf2.md section 3
+            self.ratio_hw = np.array([1.4, 2.8])
+        elif h * w / (height * width) > 0.05:
+            self.ratio_hw = np.array([2.0, 2.0])
+        else:
+            self.ratio_hw = np.array([2.8, 2.8])
+        cell_hw = self.region_hw() / self.grid
+        sigma_hw = config.sigma * np.sqrt(w * h) / cell_hw
+        label = np.zeros((self.grid, self.grid))
+        span = range(1 - self.grid // 2, self.grid - self.grid // 2 + 1)
+        for r in span:
+            for q in span:
+                value = np.exp(-(r**2) / (2 * sigma_hw[0] ** 2) - q**2 / (2 * sigma_hw[1] ** 2))
+                label[r % self.grid, q % self.grid] = value
+        self.label_f = np.fft.fft2(label)
+        self.first = self.maps(frame, self.centre, self.region_hw())
+        self.first_object = self.maps(frame, self.centre, self.first_wh[::-1])
+        powered = self.first**config.power
+        self.offset, self.gain = 0.0, 1.0
+        if config.normalise:
+            self.offset, self.gain = powered.mean((0, 1)), 1 / powered.std((0, 1))
+        self.model = self.train(self.spectra(self.first))
+
+    def train(self, maps_f):
+        """Template, numerator over label and dual coefficients of each filter."""
+        templates = self.parts(maps_f)
+        powers = [np.mean(np.abs(x) ** 2, axis=-1) / self.grid**2 for x in templates]
+        return templates, [1 / (power + self.config.reg) for power in powers]
+
+    def learn(self, maps_f):
+        rate = self.config.learning_rate
+        templates, inverses = self.train(maps_f)
+        blend = lambda old, new: [(1 - rate) * a + rate * b for a, b in zip(old, new, strict=True)]
+        old_templates, old = self.model
+        if self.config.update == "cf2":
+            inverses = blend(old, inverses)
+        else:  # the denominators are averaged
+            inverses = [1 / x for x in blend([1 / x for x in old], [1 / x for x in inverses])]
+        self.model = blend(old_templates, templates), inverses
+
+    def respond(self, maps_f):
+        layers = len(self.config.backbone.layers)
+        weights = [1.0] if self.config.joint else self.config.layer_weights or [1 / layers] * layers
+        total = 0
+        for weight, part, template, inverse in zip(
+            weights, self.parts(maps_f), *self.model, strict=True
+        ):
+            kernel = np.mean(part * np.conj(template), axis=-1) / self.grid**2
+            total = total + weight * np.fft.ifft2(self.label_f * inverse * kernel).real
+        return total
+
+    @staticmethod
+    def vertex(before, peak, after):
+        curvature = before - 2 * peak + after
+        return 0.5 * (before - after) / curvature if curvature < 0 else 0.0
+
+    def find(self, frame):
+        config, middle = self.config, self.config.num_scales // 2
+        responses = [
+            self.respond(self.spectra(self.maps(frame, self.centre, self.region_hw() * factor)))
+            for factor in self.factors
+        ]
+        heights = np.array([response.max() for response in responses])
+        heights[np.arange(len(heights)) != middle] *= config.scale_penalty
+        best = int(np.argmax(heights))
+        response, n = responses[best], self.grid
+        row, col = np.unravel_index(np.argmax(response), response.shape)
+        shift = np.array([row, col], float)
+        shift[0] += self.vertex(*(response[(row + i) % n, col] for i in (-1, 0, 1)))
+        shift[1] += self.vertex(*(response[row, (col + i) % n] for i in (-1, 0, 1)))
+        shift = np.where(shift > n / 2, shift - n, shift)
+        step = best - middle
+        if 0 < best < len(heights) - 1:
+            step += self.vertex(*heights[best - 1 : best + 2])
+        cell_hw = self.region_hw() * self.factors[best] / n
+        self.centre = np.clip(self.centre + (shift * cell_hw)[::-1], 0, self.frame_wh - 1)
+        self.scale *= config.scale_step ** (config.scale_rate * step)
+        low = min(np.max(4 / self.first_wh), 1)
+        high = max(np.min(self.frame_wh / self.first_wh), 1)
+        self.scale = np.clip(self.scale, low, high)
+
+    def energy(self, frame, selected):
+        """Least energy of a set on two samples: the primal solution, frequency by frequency."""
+        second = self.maps(frame, self.centre, self.region_hw())
+        samples = np.stack([self.spectra(self.first), self.spectra(second)])[..., selected]
+        ridge = self.config.reg * self.grid**2 * len(selected)
+        total = 0.0
+        for row in range(self.grid):
+            for col in range(self.grid):
+                data, goal = samples[:, row, col], np.full(2, self.label_f[row, col])
+                gram = data.conj().T @ data + ridge * np.eye(len(selected))
+                filt = np.linalg.solve(gram, data.conj().T @ goal)
+                total += np.sum(np.abs(data @ filt - goal) ** 2) + ridge * np.sum(np.abs(filt) ** 2)
+        return total
+
+    def distil(self, frame):
+        """Friendliness alone: the best of the ranking, as many as the prefix curve says."""
+        wh = self.first_wh * self.scale
+        second_object = self.maps(frame, self.centre, wh[::-1])
+        stability = -np.mean((second_object - self.first_object) ** 2, axis=(0, 1))
+        order = np.argsort(-stability / np.mean(self.first_object**2, axis=(0, 1)))
+        second = self.maps(frame, self.centre, self.region_hw())
+        first_f, second_f = self.spectra(self.first), self.spectra(second)
+        errors = []
+        for k in range(1, len(order) + 1):
+            some = order[:k]
+            ridge = self.config.reg * self.grid**2 * k
+            power = np.sum(np.abs(first_f[..., some]) ** 2, axis=-1) + ridge
+            match = np.sum(second_f[..., some] * np.conj(first_f[..., some]), axis=-1)
+            response = np.fft.ifft2(self.label_f * match / power).real
+            label = np.fft.ifft2(self.label_f).real
+            # Against the best-scaled response: 1 - cos^2.
+            match = np.sum(response * label) ** 2
+            errors.append(1 - match / np.sum(response**2) / np.sum(label**2))
+        errors = np.array(errors[max(4, len(order) // 32) - 1 :])
+        good = errors <= errors.min() * (1 + self.config.prefix_slack)
+        count = int(np.argmax(good)) + max(4, len(order) // 32)
+        self.selected = np.sort(order[:count])
+        self.model = self.train(self.spectra(self.first))
+
+    def step(self, frame, index):
+        self.find(frame)
+        if index == 1 and self.config.select != "all":
+            self.distil(frame)
+        self.learn(self.spectra(self.maps(frame, self.centre, self.region_hw())))
+        wh = self.first_wh * self.scale
+        return np.concatenate([self.centre - (wh - 1) / 2, wh])
+
+
+# The video asks for more than to stay in place.
+START = np.float32([55, 44, 22, 23])
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("CF2-H", {}),
+        ("CF2-H:num_scales=3", {}),
+        ("CF2-V-21+11:patch_px=48,grid=12", {"layer_weights": (0.2, 1.0)}),
+        ("DeepCD-H:select=all", {}),
+        ("DeepCD-H:select=friendliness", {}),
+    ],
+)
+def test_boxes_equal_an_independent_float64_tracker(name, options):
+    tracker, reference = programs(name, **options), Reference(name, **options)
+    frames, _ = video(2)
+    states, outputs = tracker.loop(frames, START)
+    reference.start(frames[0], START)
+    for i, frame in enumerate(frames[1:]):
+        expected = reference.step(frame, i + 1)
+        np.testing.assert_allclose(outputs.box[i], expected, atol=1e-2)
+    assert np.abs(outputs.box[-1] - START).max() > 5
+    if reference.selected is not None:
+        assert selected_set(states[-1]) == reference.selected.tolist()
+
+
+# All channels kept: the baseline
+
+
+@pytest.mark.parametrize(
+    ("baseline", "name", "options"),
+    [
+        ("DeepCD-H:select=all", "DeepCD-H:num_channels=31", {}),
+        (f"{DEEPCD_V},select=all", f"{DEEPCD_V},num_channels=256,select=friendliness", {}),
+        ("CF2-H", "CF2-H", {"select": "exact", "joint": True, "num_channels": 31}),
+    ],
+)
+def test_all_channels_reproduce_the_baseline(baseline, name, options):
+    # The distilling tracker detects in frame 2 with all candidates, then trains frames 1 and 2
+    # anew on its choice and blends them: with every channel chosen that is the running update.
+    frames, _ = video(2)
+    expected_states, expected = programs(baseline).loop(frames, START)
+    states, outputs = programs(name, **options).loop(frames, START)
+    assert selected_set(states[0]) == list(range(len(states[0].selected)))
+    np.testing.assert_allclose(outputs.box, expected.box, atol=1e-3)
+    np.testing.assert_allclose(outputs.score, expected.score, atol=1e-4)
+    for i in (0, -1):
+        assert gap(states[i].model, expected_states[i].model) < 1e-4
+
+
+# Which channels
+
+
+def test_permuted_channels_are_selected_permuted():
+    tracker = programs(DEEPCD_V32)
+    frames, boxes = video(1)
+    states, outputs = tracker.loop(frames, boxes[0])
+    order = np.random.default_rng(0).permutation(128)
+    last = {key: leaf[..., order] for key, leaf in tracker.params["conv2_1"].items()}
+    permuted = tracker._replace(params=tracker.params | {"conv2_1": last})
+    permuted_states, permuted_outputs = permuted.loop(frames, boxes[0])
+    chosen = selected_set(permuted_states[0])
+    assert chosen != selected_set(states[0])
+    back = [128 + order[j - 128] if j >= 128 else j for j in chosen]
+    assert sorted(back) == selected_set(states[0])
+    assert sum(j >= 128 for j in chosen) > 3
+    np.testing.assert_allclose(permuted_outputs.box, outputs.box, atol=1e-3)
+
+
+@pytest.mark.parametrize("junk", [0.0, 1e6, np.nan])
+def test_unselected_outputs_of_the_deepest_layer_do_not_matter(junk):
+    tracker = programs(DEEPCD_V32)
+    frames, boxes = video(1)
+    states, outputs = tracker.loop(frames, boxes[0])
+    chosen = selected_set(states[0])
+    unused = np.array([128 + j not in chosen for j in range(128)])
+    assert 0 < unused.sum() < 128
+    last = {
+        key: jnp.where(unused, junk, leaf.reshape(-1, 128)).reshape(leaf.shape)
+        for key, leaf in tracker.params["conv2_1"].items()
+    }
+    spoilt = tracker.params | {"conv2_1": last}
+    again, later = step_through(tracker, states[0], frames[2:], params=spoilt)
+    assert same_bits(later, at(outputs, slice(1, None)))
+    assert same_bits(again[-1], states[-1])
+    # Before the distillation they do.
+    _, spoilt_outputs = tracker.loop(frames[:2], boxes[0], params=spoilt)
+    assert not same_bits(spoilt_outputs, at(outputs, slice(0, 1)))
+
+
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [("DeepCD-H:num_channels=12", 12), (DEEPCD_V32, 32), ("DeepCD-H:num_channels=31", 31)],
+)
+def test_budget_keeps_exactly_as_many(name, count):
+    frames, boxes = video(1)
+    states, _ = programs(name).loop(frames, boxes[0])
+    assert states[0].selected.shape == (count,)
+    for state in states:
+        assert int(state.num_channels) == count
+        np.testing.assert_array_equal(state.selected, states[0].selected)
+    assert np.all(np.diff(states[0].selected) > 0)
+
+
+def test_the_least_number_is_kept():
+    # So much slack that the fewest allowed are good enough.
+    frames, boxes = video(1)
+    states, _ = programs("DeepCD-H:min_channels=7,prefix_slack=1e6").loop(frames[:2], boxes[0])
+    assert int(states[0].num_channels) == 7
+    assert states[0].selected.shape == (31,)
+    assert np.all(np.diff(states[0].selected[-7:]) > 0)
+    np.testing.assert_array_equal(states[0].selected[:-7], 0)
+    np.testing.assert_array_equal(states[0].gain[:-7], 0)
+    np.testing.assert_array_equal(states[0].model.template_f[:-7], 0)
+
+
+def test_searches_lower_the_energy_of_the_ranking():
+    frames, boxes = video(1)
+    reference = Reference("DeepCD-H")
+    reference.start(frames[0], boxes[0])
+    reference.find(frames[1])
+    energies, sets = {}, {}
+    for select in ("friendliness", "swap", "exact", "random"):
+        name = "DeepCD-H" if select == "swap" else f"DeepCD-H:select={select}"
+        states, outputs = programs(name).loop(frames[:2], boxes[0])
+        sets[select] = selected_set(states[0])
+        energies[select] = reference.energy(frames[1], sets[select])
+    # All keep as many channels as the ranking's prefix curve finds.
+    assert len({len(chosen) for chosen in sets.values()}) == 1
+    assert 4 <= len(sets["swap"]) < 31
+    assert energies["exact"] <= energies["friendliness"] * (1 + 1e-4)
+    assert energies["swap"] <= energies["friendliness"] * (1 + 1e-4)
+    assert energies["random"] > energies["exact"]
+    assert sets["random"] != sets["friendliness"]
+
+
+def test_energy_control_keeps_the_strongest():
+    name = "DeepCD-H:select=energy,num_channels=9"
+    frames, boxes = video(1)
+    states, _ = programs(name).loop(frames[:2], boxes[0])
+    reference = Reference(name)
+    reference.start(frames[0], boxes[0])
+    strength = np.mean(reference.first_object**2, axis=(0, 1))
+    assert selected_set(states[0]) == sorted(np.argsort(-strength)[:9].tolist())
+
+
+# Diagnostics
+
+
+def test_aux_tells_what_was_seen():
+    name = "DeepCD-H:aux=true,num_scales=1"
+    frames, _ = video(2)
+    states, outputs = programs(name).loop(frames, START)
+    count, slots = int(states[0].num_channels), 31
+    shapes = {key: leaf.shape[1:] for key, leaf in outputs.aux.items()}
+    assert shapes == {
+        "response": (28, 28),
+        "selected": (slots,),
+        "mask": (slots,),
+        "features": (slots, 28, 28),
+        "energy": (),
+        "friendliness": (slots,),
+    }
+    reference = Reference(name)
+    reference.start(frames[0], START)
+    reference.find(frames[1])
+    cell_px = reference.region_hw()[::-1] / 28
+    boxes = np.concatenate([START[None], outputs.box])
+    centres = boxes[:, :2] + (boxes[:, 2:] - 1) / 2
+    for i, response in enumerate(outputs.aux["response"]):
+        # The peak is where the box went: within the half cell that refinement may add.
+        row, col = np.unravel_index(np.argmax(response), response.shape)
+        shift = (np.array([col, row]) + 14) % 28 - 14
+        assert np.all(np.abs((centres[i + 1] - centres[i]) / cell_px - shift) < 0.51)
+        np.testing.assert_allclose(outputs.score[i], response.max(), rtol=1e-6)
+        assert outputs.trust[i] > 3
+    for i, mask in enumerate(outputs.aux["mask"]):
+        assert mask.sum() == count
+        np.testing.assert_array_equal(outputs.aux["selected"][i][mask], selected_set(states[0]))
+        features = outputs.aux["features"][i]
+        assert np.abs(features[mask]).max(axis=(1, 2)).min() > 0
+        np.testing.assert_array_equal(features[~mask], 0)
+        # Zero at the border: the cosine window.
+        np.testing.assert_allclose(features[:, 0], 0, atol=1e-5)
+        assert np.all(outputs.aux["friendliness"][i][mask] < 0)
+    expected = reference.energy(frames[1], selected_set(states[0]))
+    np.testing.assert_allclose(outputs.aux["energy"], np.full(6, expected), rtol=1e-3)
+
+
+def test_aux_changes_no_box():
+    frames, boxes = video(1)
+    name = "CF2-H:num_scales=3"
+    _, plain = programs(name).loop(frames, boxes[0])
+    _, told = programs(f"{name},aux=true").loop(frames, boxes[0])
+    assert plain.aux == ()
+    np.testing.assert_allclose(told.box, plain.box, atol=1e-3)
+    assert told.aux["mask"].all()
