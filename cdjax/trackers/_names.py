@@ -216,7 +216,17 @@ def make(name: str, **options: Any) -> Tracker:
 
 
 def network_of(name: str) -> str | None:
-    """The weights that a tracker needs, as `load_params` names them; None where it needs none."""
+    """Names the weights that a tracker needs.
+
+    Args:
+      name: the tracker's name, see `make`.
+
+    Returns:
+      The network, as `load_params` names it; None where the tracker needs no weights.
+
+    Raises:
+      InputError: for an unknown name.
+    """
     config = config_of(name)
     return config.network if config.backbone.needs_weights else None
 
