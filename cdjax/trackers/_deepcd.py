@@ -515,7 +515,7 @@ def deepcd(config: DeepCDConfig) -> Tracker:
 
 
 def _round_up(count: int, most: int) -> int:
-    """The next of a few sizes (4, 8, 12, 16, then eight to the octave), so few programs compile."""
+    """The next of a few sizes (4, 8, 12, 16, then four to the octave), so few programs compile."""
     step = max(4, 2 ** max(0, (count - 1).bit_length() - 3)) if count > 1 else 4
     return min(most, -(-count // step) * step)
 
