@@ -21,6 +21,7 @@ from tracker_cases import (
     programs,
     same_bits,
     step_through,
+    tolerance,
     video,
 )
 
@@ -139,8 +140,9 @@ def test_jit_equals_no_jit(name):
         assert gap(eager, state) < 1e-4
         for i in range(2):
             eager, output = tracker.tracker.step(tracker.params, eager, jnp.asarray(frames[i]))
-            assert gap(eager, states[i]) < 1e-4
-            assert gap(output, at(outputs, i)) < 1e-4
+            np.testing.assert_allclose(output.box, outputs.box[i], atol=1e-3)
+            assert gap(eager, states[i]) < 10 * tolerance(name)
+            assert gap(output, at(outputs, i)) < 10 * tolerance(name)
 
 
 @pytest.mark.parametrize("name", [*NAMES, "compacted"])
@@ -150,8 +152,9 @@ def test_scan_equals_loop(name):
     states, expected = step_through(tracker, state, frames)
     assert int(last.frame_index) == 6
     assert all_finite((states, expected))
-    assert gap(last, states[-1]) < 1e-5
-    assert gap(outputs, expected) < 1e-5
+    np.testing.assert_allclose(outputs.box, expected.box, atol=0.02)
+    assert gap(last, states[-1]) < tolerance(name)
+    assert gap(outputs, expected) < tolerance(name)
 
 
 @pytest.mark.parametrize("name", ["CF2-H:num_scales=3", CF2_V, "DeepCD-H", "compacted"])
@@ -194,7 +197,7 @@ def test_track_is_init_and_resume():
     outputs = tracker.track(tracker.params, frames, boxes[0], np.array(HW, np.int32))
     _, rest = tracker.scan(frames, boxes[0])
     np.testing.assert_array_equal(outputs.box[0], boxes[0])
-    assert gap(at(outputs, slice(1, None)), rest) < 1e-5
+    assert gap(at(outputs, slice(1, None)), rest) < tolerance("CF2-H")
 
 
 # Compilation
@@ -316,7 +319,7 @@ def test_gray_equals_replicated_gray(name):
     gray = frames[:4].mean(-1).astype(np.uint8)
     _, expected = tracker.loop(np.repeat(gray[..., None], 3, axis=-1), boxes[0])
     _, flat = tracker.loop(gray, boxes[0])
-    assert gap(flat, expected) < 1e-5
+    assert gap(flat, expected) < tolerance(name)
     if name != "DeepCD-H":
         assert same_bits(tracker.loop(gray[..., None], boxes[0])[1], flat)
 
