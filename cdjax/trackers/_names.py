@@ -236,6 +236,10 @@ def backbone_of(
 ) -> tuple[deep_features.Backbone, int, tuple[int, int], int]:
     """What a tracker asks of its network in every frame.
 
+    Args:
+      name: the tracker's name, as in `make`.
+      **options: options, as in `make`.
+
     Returns:
       The backbone, the side of a patch in px, the grid in cells, and the patches in a frame.
     """
