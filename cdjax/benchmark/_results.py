@@ -22,16 +22,35 @@ from cdjax.benchmark._sequence import read_rows
 from cdjax.boxes import Boxes, from_otb, to_otb
 
 
-def check_writable(path: Path) -> None:
+def renamed_onto(path: Path) -> Path:
+    """Returns the file that a finished result is renamed onto: the target of a link.
+
+    Args:
+      path: the file as given.
+
+    Raises:
+      InputError: for a device, pipe or folder, which the rename would destroy.
+    """
+    with _named(path):
+        path = path.resolve()
+        if path.exists() and not path.is_file():
+            raise InputError(f"{path}: is not a regular file; give the name of a file")
+    return path
+
+
+def check_writable(path: Path, *, renamed: bool = False) -> None:
     """Raises InputError unless a file can be written there; leaves no trace.
 
     Args:
       path: the file; its folder must exist.
+      renamed: the file is made beside its place and renamed onto it.
     """
     if path.is_dir():
         raise InputError(f"{path}: is a folder; give the name of a file")
     if not path.parent.is_dir():
         raise InputError(f"{path}: folder {path.parent} does not exist; make it first")
+    if renamed:
+        path = renamed_onto(path)
     existed = path.exists()
     with _named(path), path.open("ab"):
         pass
@@ -153,6 +172,7 @@ def write_json(path: Path, content: Any) -> None:
       content: NaN in it becomes null.
     """
     text = json.dumps(finite(content), indent=1, allow_nan=False)
+    path = renamed_onto(path)
     with _named(path):
         part_of(path).write_text(text + "\n", encoding="utf-8")
         os.replace(part_of(path), path)
@@ -167,7 +187,7 @@ class JsonWriter:
 
     def __init__(self, path: Path):
         """Opens the file under .part."""
-        self.path = path
+        self.path = path = renamed_onto(path)
         with _named(path):
             self._file: IO[str] = part_of(path).open("w", encoding="utf-8")
             self._file.write('{\n "boxes": [')

@@ -60,6 +60,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     except InputError as error:
         print(f"cdjax: error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
+    except BrokenPipeError:
+        # The reader has gone; a second failure while Python flushes at exit would be noise.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:
+        culprit = f"{error.filename}: " if error.filename else ""
+        reason = error.strerror or str(error)
+        remedy = "check the path and its permissions"
+        print(f"cdjax: error: {culprit}{reason}; {remedy}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("cdjax: interrupted", file=sys.stderr)
         return 130

@@ -89,7 +89,7 @@ def run(args: argparse.Namespace) -> int:
     from cdjax.benchmark import _results, _synthetic
 
     if args.json:
-        _results.check_writable(Path(args.json))  # now rather than after minutes
+        _results.check_writable(Path(args.json), renamed=True)  # now rather than after minutes
 
     video = list(_synthetic.synthetic_frames(min(args.frames + 2, _synthetic.PERIOD)))
     frames = [jax.device_put(frame) for frame, _ in video]

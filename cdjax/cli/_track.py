@@ -219,6 +219,7 @@ class _Outputs:
 def _check_outputs(args: argparse.Namespace) -> None:
     """Raises InputError for outputs that cannot be written, or would be the source."""
     from cdjax.benchmark._results import check_writable
+    from cdjax.benchmark._sequence import IMAGE_SUFFIXES
 
     if args.video and args.video.suffix.lower() not in _VIDEO_SUFFIXES:
         raise InputError(f"{args.video}: not a kind of video to write; name it .mp4")
@@ -230,7 +231,13 @@ def _check_outputs(args: argparse.Namespace) -> None:
         other = taken.setdefault(path.resolve(), f"--{option}")
         if other != f"--{option}":
             raise InputError(f"{path}: given as {other} and --{option}; name another")
-        check_writable(path)
+        # Annotations and frames are beyond recovery; other files may be results of ours.
+        precious = path.name.startswith("groundtruth") or path.suffix.lower() in IMAGE_SUFFIXES
+        if precious and path.exists():
+            raise InputError(
+                f"{path}: --{option} would replace a frame or annotation; name another"
+            )
+        check_writable(path, renamed=option == "json")
 
 
 def choose_tracker(name: str | None, weights: str | None) -> tuple[str, Any, Any, str | None]:
@@ -270,7 +277,7 @@ def open_source(text: str, box: Any) -> Source:
     if path.is_dir():
         targets = targets_in(path)
     elif not path.exists():
-        if text.isdigit():
+        if text.isascii() and text.isdigit() and len(text) < 6:
             return Source(read_camera(int(text)), None, None, _CAMERA_FPS, None)
         head, _, tail = path.name.rpartition("-")  # .../Jogging-2 is in .../Jogging
         if head and tail.isdigit() and path.with_name(head).is_dir():
