@@ -118,14 +118,14 @@ def test_state_is_arrays_and_continues_from_a_file(name, tmp_path):
     assert same_bits(output, at(outputs, 2))
 
 
-# Op by op, every primitive is a program of its own: one tracker shows what matters.
+# Op by op, every primitive is a program of its own: by default the tracker with the fewest.
 @pytest.mark.parametrize(
     "name",
     [
-        "DeepCD-H",
+        "DeepCD-V-11:patch_px=32,grid=8,num_channels=8",
         *(
             pytest.param(name, marks=pytest.mark.slow)
-            for name in ("CF2-H:num_scales=3", "DeepCD-H:select=exact", DEEPCD_S)
+            for name in ("CF2-H:num_scales=3", "DeepCD-H", "DeepCD-H:select=exact", DEEPCD_S)
         ),
     ],
 )

@@ -82,10 +82,12 @@ def test_hog_has_no_weights():
 
 
 def test_a_filter_a_layer_counts_each_denominator():
-    backbone, _, _, _ = backbone_of("CF2-V-11+12")
     name = "CF2-V-11+12"
+    frame, box = jnp.zeros((64, 64, 3), jnp.uint8), jnp.full(4, 20.0)
     tracker = cdjax.make(name, grid=16, patch_px=32)
-    state = tracker.init(params_of(name), jnp.zeros((64, 64, 3), jnp.uint8), jnp.ones(4) * 20)
-    found = model_bytes(backbone, params_of(name), state)
+    shapes = jax.eval_shape(tracker.init, params_of(name), frame, box)
+    state = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+    state = state._replace(num_channels=jnp.int32(128), selected=jnp.arange(128))
+    found = model_bytes(backbone_of(name)[0], params_of(name), state)
     assert found["filter_bytes"] == 128 * 16 * 9 * 8 + 2 * 16 * 9 * 4
     assert found["conv_bytes"] == 7168 + 147_712 + MEAN
