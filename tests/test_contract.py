@@ -141,8 +141,8 @@ def test_jit_equals_no_jit(name):
         for i in range(2):
             eager, output = tracker.tracker.step(tracker.params, eager, jnp.asarray(frames[i]))
             np.testing.assert_allclose(output.box, outputs.box[i], atol=1e-3)
-            assert gap(eager, states[i]) < 10 * tolerance(name)
-            assert gap(output, at(outputs, i)) < 10 * tolerance(name)
+            assert gap(eager, states[i]) < tolerance(name)
+            assert gap(output, at(outputs, i)) < tolerance(name)
 
 
 @pytest.mark.parametrize("name", [*NAMES, "compacted"])

@@ -47,7 +47,8 @@ def prefix_curve(
         along = (jnp.conj(label_f)[None] * response).real @ weights
         size = (jnp.abs(response) ** 2) @ weights
         explained = jnp.maximum(along, 0.0) ** 2 / jnp.maximum(size, 1e-30)
-        return (norm - explained) / norm
+        # Rounding must not make a perfect response look better than perfect.
+        return jnp.maximum(norm - explained, 0.0) / norm
     return (jnp.abs(response - label_f[None]) ** 2) @ weights / norm
 
 
@@ -66,4 +67,5 @@ def choose_num_channels(
     """
     allowed = jnp.arange(1, curve.size + 1) >= min(min_channels, curve.size)
     errors = jnp.where(allowed, curve, jnp.inf)
-    return (jnp.argmax(errors <= jnp.min(errors) * (1 + slack)) + 1).astype(jnp.int32)
+    least = jnp.min(errors)
+    return (jnp.argmax(errors <= least + slack * jnp.abs(least)) + 1).astype(jnp.int32)

@@ -12,7 +12,9 @@ class TrackOutput(NamedTuple):
     Attributes:
       box: (x, y, w, h) in px, corner index from 0.
       score: height of the response's peak; 1 is a perfect match with the label.
-      trust: peak-to-sidelobe ratio of the response; below about 5 the target is doubtful.
+      trust: peak-to-sidelobe ratio of the response. Larger is surer, within one video: values are
+        tens on a tracked target and differ between videos. Not a detector of loss, since a model
+        that has drifted stays sure of the wrong place.
       scale: size of the target against the first frame.
       aux: diagnostics as a dict (response map, mask, energies) where the tracker's config
         asks for them, otherwise ().

@@ -55,14 +55,11 @@ class DeepCDConfig:
       friendliness: form of the ranking, see `distill.friendliness`.
       num_channels: channels to keep; None finds the number by the prefix curve, in arrays that
         have room for all (`Tracker.compact` cuts them down).
-      num_last: most of the kept channels that may lie in the deepest layer; None for no limit.
-        Set by `Tracker.compact`.
       min_channels: least number that the prefix curve may find; None for max(4, c / 32).
       prefix_slack: the fewest channels whose held-out error is within this fraction of the least.
       gain_free: the prefix curve compares the best-scaled response with the label.
       max_rounds: most rounds of swap search and training.
       seed: key of the random control where `init` is given none.
-      distilled: the state is past its second frame. Set by `Tracker.compact`.
       aux: returns response map, mask, features and energies in `TrackOutput.aux`.
 
     References:
@@ -92,13 +89,11 @@ class DeepCDConfig:
     select: str = "swap"
     friendliness: str = "ratio"
     num_channels: int | None = None
-    num_last: int | None = None
     min_channels: int | None = None
     prefix_slack: float = 0.005
     gain_free: bool = True
     max_rounds: int = 5
     seed: int = 0
-    distilled: bool = False
     aux: bool = False
 
     def __post_init__(self) -> None:
@@ -177,8 +172,9 @@ class DeepCDState(NamedTuple):
       selected: channels in use, ascending; spare slots in front hold 0.
       offset: mean of each channel in the first frame's search region.
       gain: inverse standard deviation of the same, 0 for spare slots.
-      model: the running filter; before distillation, empty (the patches below replace it).
-      first_patches: the first frame's search region and object, kept for distillation; () without.
+      model: the running filter; zero before distillation (the patches below replace it).
+      first_patches: the first frame's search region and object, kept for distillation; () without
+        it, and in a compacted state.
       key: key of the random control; () without.
       diagnostics: energy and friendliness of the distillation; () unless asked for.
     """
@@ -207,6 +203,7 @@ class _Channels(NamedTuple):
     offset: Float[Array, " k"]
     gain: Float[Array, " k"]
     per_segment: Float[Array, " l"]
+    num_last: int | None = None
 
 
 def _region_ratio(config: DeepCDConfig, wh: Float[Array, "2"], frame_hw: Int[Array, "2"]):
@@ -224,7 +221,8 @@ def _region_ratio(config: DeepCDConfig, wh: Float[Array, "2"], frame_hw: Int[Arr
     return jnp.where(height > 2 * width, tall, jnp.where(area > 0.05, large, generic))
 
 
-def _make(config: DeepCDConfig) -> Tracker:
+def _make(config: DeepCDConfig, num_last: int | None) -> Tracker:
+    """Builds the tracker; compacted states use at most `num_last` channels of the last layer."""
     backbone = config.backbone
     hw = (config.grid, config.grid)
     patch_hw = (config.patch_px, config.patch_px)
@@ -241,10 +239,15 @@ def _make(config: DeepCDConfig) -> Tracker:
         """Maps of all candidates, or of the given channels."""
         if patches.shape[-1] == 1 and backbone.needs_weights:
             patches = jnp.broadcast_to(patches, (*patches.shape[:-1], 3))
-        selected = None if channels is None else channels.selected
-        num_last = config.num_last if selected is not None else None
+        if channels is None:
+            return deep_features.extract(backbone, params, patches, grid_hw=hw)
         return deep_features.extract(
-            backbone, params, patches, grid_hw=hw, selected=selected, num_last=num_last
+            backbone,
+            params,
+            patches,
+            grid_hw=hw,
+            selected=channels.selected,
+            num_last=channels.num_last,
         )
 
     def compress(maps: Float[Array, "*n h w k"]) -> Float[Array, "*n h w k"]:
@@ -295,6 +298,13 @@ def _make(config: DeepCDConfig) -> Tracker:
             supersample=config.supersample,
         )
 
+    def is_wide(state: DeepCDState) -> bool:
+        # What was kept for distillation tells the two kinds of state apart, without tracing.
+        return not isinstance(state.first_patches, tuple)
+
+    def parts_of(state: DeepCDState) -> tuple[int, ...]:
+        return (state.selected.shape[0],) if config.joint else segments
+
     def in_use(state: DeepCDState) -> _Channels:
         count = (
             state.num_channels[None].astype(jnp.float32)
@@ -302,7 +312,8 @@ def _make(config: DeepCDConfig) -> Tracker:
             else jnp.array(segments, jnp.float32)
         )
         selected = state.selected if distils else None
-        return _Channels(selected, state.offset, state.gain, count)
+        compacted = distils and not is_wide(state)
+        return _Channels(selected, state.offset, state.gain, count, num_last if compacted else None)
 
     def train(template_f, channels: _Channels, parts: tuple[int, ...]) -> filters.DCFModel:
         return filters.train_dcf(
@@ -355,12 +366,13 @@ def _make(config: DeepCDConfig) -> Tracker:
         if not config.aux:
             return output
         energy, friendly = state.diagnostics
-        slot = jnp.arange(slots)
+        num_slots = state.selected.shape[0]
+        slot = jnp.arange(num_slots)
         return output._replace(
             aux={
                 "response": response,
                 "selected": state.selected,
-                "mask": slot >= slots - state.num_channels,
+                "mask": slot >= num_slots - state.num_channels,
                 "features": filters.irfft2(maps_f, hw=hw),
                 "energy": energy,
                 "friendliness": friendly,
@@ -422,11 +434,11 @@ def _make(config: DeepCDConfig) -> Tracker:
 
     def track_on(params: Params, state: DeepCDState, frame: Shaped[Array, "H W ch"]):
         """A frame with the channels in use."""
-        channels = in_use(state)
-        state, output, response = detect(params, state, frame, channels, state.model, segments)
+        channels, parts = in_use(state), parts_of(state)
+        state, output, response = detect(params, state, frame, channels, state.model, parts)
         patch = search_patch(state, frame)
         template_f = spectra(extract(params, patch[None], channels), channels)[0]
-        new = train(template_f, channels, segments)
+        new = train(template_f, channels, parts)
         state = state._replace(model=blend(state.model, new))
         return state, with_aux(state, output, response, template_f)
 
@@ -484,15 +496,16 @@ def _make(config: DeepCDConfig) -> Tracker:
     ) -> tuple[DeepCDState, TrackOutput]:
         """Finds the target in the next frame and learns from it."""
         frame = crop.as_rgb(frame)
-        if not distils or config.distilled:
+        if not (distils and is_wide(state)):
             return track_on(params, state, frame)
         return jax.lax.cond(state.frame_index == 0, distil_on, track_on, params, state, frame)
 
-    compacts = distils and not config.distilled
-    return Tracker(init, step, functools.partial(_compact, config) if compacts else None)
+    return Tracker(init, step, functools.partial(_compact, config) if distils else None)
 
 
-@functools.lru_cache(maxsize=128)
+_cached = functools.lru_cache(maxsize=128)(_make)
+
+
 def deepcd(config: DeepCDConfig) -> Tracker:
     """Builds DeepCD, or CF2 where `config.select` is "all".
 
@@ -511,7 +524,7 @@ def deepcd(config: DeepCDConfig) -> Tracker:
       [1] Distilling channels for efficient deep tracking.
       [2] Ma et al., Hierarchical convolutional features for visual tracking, 2015.
     """
-    return _make(config)
+    return _cached(config, None)
 
 
 def _round_up(count: int, most: int) -> int:
@@ -522,14 +535,17 @@ def _round_up(count: int, most: int) -> int:
 
 def _compact(config: DeepCDConfig, state: DeepCDState) -> tuple[Tracker, DeepCDState]:
     """Cuts a distilled state down to the next of a few sizes; on the host."""
+    if int(state.frame_index) == 0:
+        raise InputError(
+            "compact: the state has seen one frame, distillation needs two; call step first"
+        )
     count = int(state.num_channels)
-    slots = config.num_slots
+    slots = state.selected.shape[0]
     layer_channels = config.backbone.layer_channels
     offset = config.backbone.num_channels - layer_channels[-1]
     size = _round_up(count, slots)
     kept = np.asarray(state.selected)[slots - size :]
     num_last = _round_up(int(np.sum(kept[size - count :] >= offset)), min(size, layer_channels[-1]))
-    small = dataclasses.replace(config, num_channels=size, num_last=num_last, distilled=True)
     diagnostics = state.diagnostics
     if diagnostics:
         diagnostics = (diagnostics[0], diagnostics[1][slots - size :])
@@ -543,5 +559,5 @@ def _compact(config: DeepCDConfig, state: DeepCDState) -> tuple[Tracker, DeepCDS
         key=(),
         diagnostics=diagnostics,
     )
-    # A new target starts with the whole set again.
-    return deepcd(small)._replace(init=deepcd(config).init), state
+    # The same init, so that a program compiled for it serves the next target too.
+    return _cached(config, num_last)._replace(init=deepcd(config).init), state

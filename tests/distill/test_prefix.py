@@ -109,3 +109,10 @@ def test_number_of_channels(curve, least, slack, expected):
     found = choose_num_channels(jnp.array(curve), min_channels=least, slack=slack)
     assert found == expected
     assert found.dtype == jnp.int32
+
+
+@pytest.mark.parametrize("last", [0.0, -1e-7])
+def test_slack_keeps_the_least_number_where_the_error_vanishes(last):
+    # A target that stands still: the error of many channels is zero, or rounding below it.
+    curve = jnp.array([0.5, 0.2, 0.1, 0.05, 0.01, last], jnp.float32)
+    assert choose_num_channels(curve, min_channels=4, slack=0.005) == 6

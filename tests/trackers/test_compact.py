@@ -141,7 +141,7 @@ def test_a_new_target_starts_with_all_candidates():
     wide = programs("DeepCD-H")
     few, _, state = compacted("DeepCD-H")
     assert few.tracker.init is wide.tracker.init
-    assert few.tracker.compact is None
+    assert few.tracker.compact is not None
     # The same size again is the same program.
     assert wide.tracker.compact(compacted("DeepCD-H")[1])[0].step is few.tracker.step
     assert len(state.selected) < 31
@@ -194,3 +194,21 @@ def test_seed_is_the_key_where_none_is_given():
         state = jit(lambda frame, box, init=tracker.init: init({}, frame, box))(frame, box)
         np.testing.assert_array_equal(state.key, jax.random.key_data(jax.random.key(seed)))
     assert at(state, ...).key.dtype == np.uint32
+
+
+def test_a_compacted_tracker_starts_a_second_target():
+    few = compacted("DeepCD-H:num_channels=12")[0].tracker
+    frames, boxes = video(2)
+    fresh = cdjax.make("DeepCD-H:num_channels=12")
+    run = lambda tracker: jax.jit(lambda f, b: cdjax.track(tracker, {}, f, b))(frames, boxes[0])
+    found, expected = run(few), run(fresh)
+    assert expected.score[1:].min() > 0.1
+    np.testing.assert_allclose(found.box, expected.box, atol=1e-3)
+
+
+def test_compact_needs_the_second_frame():
+    tracker = cdjax.make("DeepCD-H")
+    frames, boxes = video(1)
+    state = tracker.init({}, jnp.asarray(frames[0]), jnp.asarray(boxes[0]))
+    with pytest.raises(cdjax.InputError, match="call step first"):
+        tracker.compact(state)
