@@ -147,13 +147,10 @@ def extract(
     num_selected = selected.shape[0]
     if num_last is None:
         num_last = min(num_selected, deepest)
-    if not 0 <= num_last <= num_selected:
-        raise InputError(f"num_last is {num_last}: choose from 0 to the {num_selected} selected")
+    if not 1 <= num_last <= num_selected:
+        raise InputError(f"num_last is {num_last}: choose from 1 to the {num_selected} selected")
     if not earlier:
         num_last = num_selected
-    elif num_last == 0:
-        shallower = dataclasses.replace(backbone, layers=backbone.layers[:-1])
-        return extract(shallower, params, patches, grid_hw=grid_hw, selected=selected)
     check_params(backbone, params)
     split = num_selected - num_last
     outputs = jnp.clip(selected[split:] - num_earlier, 0, deepest - 1)

@@ -46,7 +46,7 @@ class Conv(nn.Module):
             kernel = jnp.take(kernel, outputs, axis=-1, mode="clip")
             bias = jnp.take(bias, outputs, mode="clip")
             if self.stride == 1:
-                return _convolve_by_shifts(maps, kernel, bias, self.pad, self.padding)
+                return convolve_by_shifts(maps, kernel, bias, pad=self.pad, padding=self.padding)
         return convolve(
             maps,
             kernel,
@@ -81,12 +81,13 @@ def convolve(
     return jax.nn.relu(out + bias[None, None, None, :])
 
 
-def _convolve_by_shifts(
+def convolve_by_shifts(
     maps: Float[Array, "n h w c_in"],
     kernel: Float[Array, "kh kw c_in c_out"],
     bias: Float[Array, " c_out"],
-    pad: int,
-    padding: str,
+    *,
+    pad: int = 0,
+    padding: str = "zero",
 ) -> Float[Array, "n h_out w_out c_out"]:
     """`convolve` at stride 1, as a matrix product for each place of the kernel.
 

@@ -4,7 +4,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from cdjax._types import Array, Float, Int
-from cdjax.deep_features._layers import Conv, convolve, max_pool
+from cdjax.deep_features._layers import Conv, convolve_by_shifts, max_pool
 
 _FIRE_CHANNELS = (128, 128, 256, 256, 384, 384, 512, 512)
 
@@ -38,14 +38,17 @@ class Fire(nn.Module):
         squeezed = Conv(1, self.num_outputs // 8, name="squeeze")(maps)
         one = Conv(1, self.num_outputs // 2, name="expand1x1")
         three = Conv(3, self.num_outputs // 2, pad=1, name="expand3x3")
-        if outputs is None:
-            return jnp.concatenate([one(squeezed), three(squeezed)], axis=-1)
+        # Which outputs are 1x1 is not known before run time, so that a few cost a 3x3 each: above
+        # 5/9 of them, all of them cost less.
+        if outputs is None or 9 * outputs.size > 5 * self.num_outputs:
+            whole = jnp.concatenate([one(squeezed), three(squeezed)], axis=-1)
+            return whole if outputs is None else jnp.take(whole, outputs, axis=-1, mode="clip")
         kernel1, bias1 = one.weights(squeezed.shape[-1])
         kernel3, bias3 = three.weights(squeezed.shape[-1])
         kernel1 = jnp.pad(kernel1, ((1, 1), (1, 1), (0, 0), (0, 0)))
         kernel = jnp.concatenate([kernel1, kernel3], axis=-1)
         bias = jnp.concatenate([bias1, bias3])
-        return convolve(
+        return convolve_by_shifts(
             squeezed,
             jnp.take(kernel, outputs, axis=-1, mode="clip"),
             jnp.take(bias, outputs, mode="clip"),

@@ -7,6 +7,9 @@ import numpy as np
 
 from cdjax._types import Array, Float, Int
 
+_FLAT = 1e-6
+"""Range of a response, against the label's height of 1, that is but rounding."""
+
 
 class Peak(NamedTuple):
     """Where a stack of response maps peaks.
@@ -44,19 +47,23 @@ def find_peak(response: Float[Array, "s h w"], *, scale_penalty: float = 1.0) ->
 
     Returns:
       The peak: a parabola through the neighbours gives the fraction of a cell, and of a scale
-      where the best scale has two neighbours.
+      where the best scale has two neighbours. Maps that are flat (to 1e-6 of the label's height)
+      tell nothing: place and size stay.
     """
     num_scales, height, width = response.shape
     middle = num_scales // 2
     penalty = np.full(num_scales, scale_penalty, np.float32)
     penalty[middle] = 1.0
-    heights = jnp.max(response, axis=(1, 2)) * penalty
-    # A flat response tells nothing of the size: ties keep it.
+    heights = jnp.max(response, axis=(1, 2))
+    # A penalty lowers negative peaks too.
+    heights = jnp.where(heights > 0, heights * penalty, heights / penalty)
+    # Ties keep the size.
     best = jnp.where(heights[middle] >= jnp.max(heights), middle, jnp.argmax(heights))
-    best = best.astype(jnp.int32)
+    flat = jnp.max(response) - jnp.min(response) < _FLAT
+    best = jnp.where(flat, middle, best).astype(jnp.int32)
     chosen = jnp.take(response, best, axis=0)
-    flat = jnp.argmax(chosen).astype(jnp.int32)
-    row, col = flat // width, flat % width
+    cell = jnp.where(flat, 0, jnp.argmax(chosen)).astype(jnp.int32)
+    row, col = cell // width, cell % width
 
     def at(r: Int[Array, ""], c: Int[Array, ""]) -> Float[Array, ""]:
         return chosen[r % height, c % width]
@@ -67,10 +74,11 @@ def find_peak(response: Float[Array, "s h w"], *, scale_penalty: float = 1.0) ->
     shift = jnp.stack([fine_row, fine_col]).astype(jnp.float32)
     size = jnp.array([height, width], jnp.float32)
     shift = jnp.where(shift > size / 2, shift - size, shift)
+    shift = jnp.where(flat, 0.0, shift)
 
     scale_index = best.astype(jnp.float32)
     if num_scales >= 3:
-        inner = (best > 0) & (best < num_scales - 1)
+        inner = (best > 0) & (best < num_scales - 1) & ~flat
         below = heights[jnp.maximum(best - 1, 0)]
         above = heights[jnp.minimum(best + 1, num_scales - 1)]
         scale_index += jnp.where(inner, _vertex(below, heights[best], above), 0.0)

@@ -17,6 +17,10 @@ from cdjax.trackers._choose import SELECTIONS, choose_channels
 
 REGIONS = ("cf2", "box", "square")
 
+_FLAT_STD = 1e-3
+"""Standard deviation of the strongest channel below which a region counts as flat; 0.05 and more
+elsewhere."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DeepCDConfig:
@@ -196,6 +200,13 @@ class DeepCDState(NamedTuple):
     diagnostics: Any
 
 
+class _Deepest(NamedTuple):
+    """How far a compacted state needs the network: to this layer, with as many of its outputs."""
+
+    num_layers: int
+    num_last: int
+
+
 class _Channels(NamedTuple):
     """A set of channels, as everything after the network needs it; None in `selected` is all."""
 
@@ -203,7 +214,7 @@ class _Channels(NamedTuple):
     offset: Float[Array, " k"]
     gain: Float[Array, " k"]
     per_segment: Float[Array, " l"]
-    num_last: int | None = None
+    deepest: _Deepest | None = None
 
 
 def _region_ratio(config: DeepCDConfig, wh: Float[Array, "2"], frame_hw: Int[Array, "2"]):
@@ -221,8 +232,8 @@ def _region_ratio(config: DeepCDConfig, wh: Float[Array, "2"], frame_hw: Int[Arr
     return jnp.where(height > 2 * width, tall, jnp.where(area > 0.05, large, generic))
 
 
-def _make(config: DeepCDConfig, num_last: int | None) -> Tracker:
-    """Builds the tracker; compacted states use at most `num_last` channels of the last layer."""
+def _make(config: DeepCDConfig, deepest: _Deepest | None) -> Tracker:
+    """Builds the tracker; compacted states need the network no further than `deepest`."""
     backbone = config.backbone
     hw = (config.grid, config.grid)
     patch_hw = (config.patch_px, config.patch_px)
@@ -241,13 +252,12 @@ def _make(config: DeepCDConfig, num_last: int | None) -> Tracker:
             patches = jnp.broadcast_to(patches, (*patches.shape[:-1], 3))
         if channels is None:
             return deep_features.extract(backbone, params, patches, grid_hw=hw)
+        used, num_last = backbone, None
+        if channels.deepest is not None:
+            num_layers, num_last = channels.deepest
+            used = dataclasses.replace(backbone, layers=backbone.layers[:num_layers])
         return deep_features.extract(
-            backbone,
-            params,
-            patches,
-            grid_hw=hw,
-            selected=channels.selected,
-            num_last=channels.num_last,
+            used, params, patches, grid_hw=hw, selected=channels.selected, num_last=num_last
         )
 
     def compress(maps: Float[Array, "*n h w k"]) -> Float[Array, "*n h w k"]:
@@ -268,9 +278,12 @@ def _make(config: DeepCDConfig, num_last: int | None) -> Tracker:
             return jnp.zeros(num_all, jnp.float32), jnp.ones(num_all, jnp.float32)
         maps = compress(maps)
         mean, std = jnp.mean(maps, axis=(0, 1)), jnp.std(maps, axis=(0, 1))
-        # A channel that hardly moves would only bring noise: it counts as dead.
+        # A channel that hardly moves would only bring noise: it counts as dead. Where none moves
+        # (a black first frame) there is nothing to measure: channels stay as they are.
+        flat = jnp.max(std) < _FLAT_STD
         alive = std > 1e-4 * jnp.max(std)
-        return mean, jnp.where(alive, 1 / jnp.where(alive, std, 1.0), 0.0)
+        gain = jnp.where(alive, 1 / jnp.where(alive & ~flat, std, 1.0), 0.0)
+        return mean, jnp.where(flat, 1.0, gain)
 
     def region_hw(state: DeepCDState) -> Float[Array, "2"]:
         return state.first_wh[::-1] * state.scale * state.region_ratio
@@ -313,7 +326,7 @@ def _make(config: DeepCDConfig, num_last: int | None) -> Tracker:
         )
         selected = state.selected if distils else None
         compacted = distils and not is_wide(state)
-        return _Channels(selected, state.offset, state.gain, count, num_last if compacted else None)
+        return _Channels(selected, state.offset, state.gain, count, deepest if compacted else None)
 
     def train(template_f, channels: _Channels, parts: tuple[int, ...]) -> filters.DCFModel:
         return filters.train_dcf(
@@ -488,7 +501,9 @@ def _make(config: DeepCDConfig, num_last: int | None) -> Tracker:
         new = train(template_f, channels, segments)
         state = state._replace(model=blend(model, new))
         if config.aux:
-            state = state._replace(diagnostics=(energy, scores[selected]))
+            # Dead channels rank last, at minus infinity; a state keeps finite numbers.
+            friendly = jnp.maximum(scores[selected], jnp.finfo(jnp.float32).min)
+            state = state._replace(diagnostics=(energy, friendly))
         return state, with_aux(state, output, response, template_f)
 
     def step(
@@ -541,11 +556,13 @@ def _compact(config: DeepCDConfig, state: DeepCDState) -> tuple[Tracker, DeepCDS
         )
     count = int(state.num_channels)
     slots = state.selected.shape[0]
-    layer_channels = config.backbone.layer_channels
-    offset = config.backbone.num_channels - layer_channels[-1]
     size = _round_up(count, slots)
     kept = np.asarray(state.selected)[slots - size :]
-    num_last = _round_up(int(np.sum(kept[size - count :] >= offset)), min(size, layer_channels[-1]))
+    ends = np.cumsum(config.backbone.layer_channels)
+    last = int(np.searchsorted(ends, kept.max(), side="right"))
+    width = config.backbone.layer_channels[last]
+    in_last = int(np.sum(kept[size - count :] >= ends[last] - width))
+    deepest = _Deepest(last + 1, _round_up(in_last, min(size, width)))
     diagnostics = state.diagnostics
     if diagnostics:
         diagnostics = (diagnostics[0], diagnostics[1][slots - size :])
@@ -560,4 +577,4 @@ def _compact(config: DeepCDConfig, state: DeepCDState) -> tuple[Tracker, DeepCDS
         diagnostics=diagnostics,
     )
     # The same init, so that a program compiled for it serves the next target too.
-    return _cached(config, num_last)._replace(init=deepcd(config).init), state
+    return _cached(config, deepest)._replace(init=deepcd(config).init), state

@@ -113,9 +113,22 @@ def test_flat_maps_are_finite(value):
     found = find_peak(np.full((3, *GRIDS[0]), value, np.float32), scale_penalty=0.5)
     np.testing.assert_array_equal(found.shift_cell, [0, 0])
     assert found.score == np.float32(value)
-    if value >= 0:
-        assert found.best == found.scale_index == 1
+    assert found.best == found.scale_index == 1
     assert all(np.isfinite(x).all() for x in found)
+
+
+def test_rounding_on_a_flat_response_moves_nothing():
+    noise = np.random.default_rng(0).uniform(size=(3, *GRIDS[0])).astype(np.float32)
+    found = find_peak(1e-7 * noise, scale_penalty=0.98)
+    np.testing.assert_array_equal(found.shift_cell, [0, 0])
+    assert found.best == found.scale_index == 1
+    assert np.any(np.asarray(find_peak(1e-4 * noise).shift_cell) != 0)
+
+
+def test_a_penalty_lowers_negative_peaks():
+    response = np.full((3, *GRIDS[0]), -2.0, np.float32)
+    response[:, 0, 0] = -1.0
+    assert find_peak(response, scale_penalty=0.98).best == 1
 
 
 @pytest.mark.parametrize("hw", [(1, 1), (1, 6), (2, 3)])
