@@ -337,6 +337,12 @@ def black():
     return np.zeros_like(frames), boxes[0]
 
 
+def fading_in(level):
+    """Video 1 behind a first frame of one colour."""
+    frames, boxes = video(1)
+    return np.concatenate([np.full_like(frames[:1], level), frames[1:]]), boxes[1]
+
+
 STRESS = {
     "leaving the frame": leaving,
     "one pixel": lambda: (video(1)[0], (60, 50, 1, 1)),
@@ -368,6 +374,19 @@ def test_black_video_keeps_its_box(name):
     frames, box = black()
     _, outputs = programs(name).scan(frames, box)
     np.testing.assert_allclose(outputs.box, np.tile(box, (len(frames) - 1, 1)), atol=1e-3)
+
+
+@pytest.mark.parametrize("level", [0, 200])
+@pytest.mark.parametrize("name", [name for name in NAMES if name.startswith("DeepCD")])
+def test_a_flat_first_frame_is_recovered_from(name, level):
+    # Nothing can be learnt there: the second frame teaches the target.
+    frames, box = fading_in(level)
+    state, outputs = programs(name).scan(frames, box)
+    assert all_finite((state, outputs))
+    if "-H" in name:  # zero padding shows a network the border of its patch
+        np.testing.assert_allclose(outputs.box[0], box, atol=1e-3)
+    assert outputs.score.max() < 10
+    assert outputs.score[1:].min() > 0.1
 
 
 @pytest.mark.parametrize("name", [*NAMES, "compacted"])

@@ -75,16 +75,6 @@ def test_layers_come_in_network_order():
         same(extract(single, params, patches, grid_hw=(4, 4)), part)
 
 
-def test_nothing_of_the_deepest_layer():
-    backbone = Backbone(network="vgg19", layers=("conv1_1", "conv1_2", "conv2_1"))
-    params, patches = random_params(backbone), patches_of(16)
-    full = extract(backbone, params, patches, grid_hw=(4, 4))
-    some = jnp.asarray([0, 5, 63, 64, 127])
-    del params["conv2_1"]  # not needed then
-    got = extract(backbone, params, patches, grid_hw=(4, 4), selected=some, num_last=0)
-    same(got, full[..., some])
-
-
 def test_lanes_are_independent():
     backbone = Backbone(network="squeezenet", layers=("conv1", "fire2"))
     params, patches = random_params(backbone), patches_of(40, n=3)

@@ -121,6 +121,22 @@ def test_deepest_layer_computes_only_selected_outputs():
     assert kernels(few.tracker, state) == ({num_last}, 0)
 
 
+def test_the_network_stops_at_the_deepest_layer_in_use():
+    wide = programs(DEEPCD_V)
+    frames, boxes = video(1)
+    state = wide.loop(frames[:2], boxes[0])[0][0]
+    slots = len(state.selected)
+    early = np.arange(slots) - (slots - 9)  # nine channels of conv1_1, none deeper
+    state = state._replace(
+        selected=jnp.asarray(np.maximum(early, 0), jnp.int32), num_channels=jnp.int32(9)
+    )
+    few, small = wide.tracker.compact(state)
+    jaxpr = jax.make_jaxpr(few.step)(wide.params, small, jnp.asarray(frames[2])).jaxpr
+    used = {getattr(var.aval, "shape", None) for eqn in equations(jaxpr) for var in eqn.invars}
+    assert (3, 3, 3, 64) in used
+    assert not used & {(3, 3, 64, 64), (3, 3, 64, 128)}
+
+
 @pytest.mark.parametrize("junk", [1e6, np.nan])
 def test_unselected_outputs_of_the_deepest_layer_do_not_matter(junk):
     few, _, state = compacted(DEEPCD_V)

@@ -6,6 +6,8 @@ import pytest
 from tracker_cases import (
     DEEPCD_V,
     DEEPCD_V32,
+    HW,
+    all_finite,
     at,
     gap,
     jit,
@@ -478,6 +480,17 @@ def test_aux_tells_what_was_seen():
         assert np.all(outputs.aux["friendliness"][i][mask] < 0)
     expected = reference.energy(frames[1], selected_set(states[0]))
     np.testing.assert_allclose(outputs.aux["energy"], np.full(6, expected), rtol=1e-3)
+
+
+def test_aux_is_finite_where_a_dead_channel_is_kept():
+    frames, boxes = video(1)
+    gray = np.zeros_like(frames)
+    gray[:, :, HW[1] // 2 :] = 255  # one vertical edge: most orientations are never seen
+    states, outputs = programs("DeepCD-H:aux=true,num_scales=1,num_channels=31").loop(
+        gray[:3], boxes[0]
+    )
+    assert (np.asarray(states[0].gain) == 0).any()
+    assert all_finite((states, outputs))
 
 
 def test_aux_changes_no_box():
