@@ -126,13 +126,14 @@ def test_mean_overlaps_of_the_authors_python_toolkit(folder, otb100):
     truths = {sequence.name: sequence.boxes for sequence in otb100}
     everything = struck(folder)["tb100"]["ALL"]
     for name, wanted in zip(everything["sequences"], everything["overlap_scores"], strict=True):
+        overlaps = frame_errors(boxes[name], truths[name][: len(boxes[name])]).overlaps
+        gap = abs(overlaps[overlaps >= 0].mean() - wanted)
         if name in ("ClifBar", "Tiger1"):  # other rows there
-            continue
-        # Values of zero or less were annotations there on Board and Twinnings (got10k's
-        # rule), but not on Biker and Crowds.
-        preset = "otb" if name in ("Biker", "Crowds") else "got10k"
-        overlaps = frame_errors(boxes[name], truths[name], preset=preset).overlaps
-        assert overlaps[overlaps >= 0].mean() == pytest.approx(wanted, abs=1e-14)
+            assert gap > 0.05
+        elif name in ("Board", "Twinnings"):  # the last frame, absent here, has a box there
+            assert 1e-14 < gap < 1 / len(overlaps)
+        else:
+            assert gap < 1e-14
 
 
 def test_targets_of_the_pysot_toolkit(table_of):
