@@ -3,10 +3,13 @@
 A region is a vector: a rectangle (x, y, w, h) or a polygon (x1, y1, x2, y2, ...), pixels
 counted from 0. Both kinds of overlap are intersection over union inside the frame.
 
-"raster" is the rule of the VOT toolkit (0.9): numbers are float32 and rounded, half to
-even. A rectangle is the pixels x ... x + w - 1. A polygon is filled row by row, ends
-included, the crossings of its edges with the row cut to whole pixels. Only intervals are
-kept here, no masks, and all frames are done at once.
+"raster" is the rule of vot-toolkit (0.9): numbers are float32 and rounded, half to even.
+A rectangle is the pixels x ... x + w - 1. A polygon is filled row by row, ends included,
+the crossings of its edges with the row cut to whole pixels. Only intervals are kept here,
+no masks, and all frames are done at once.
+
+"raster_challenge" is the rule behind the figures that the VOT challenges published up to
+2019: the same, but a rectangle is the polygon of its corners, and so reaches to x + w.
 
 "polygon" is exact, in float64: a rectangle reaches from x to x + w and a frame from 0 to
 its width. It needs no mask and moves with every decimal, but is not what the toolkit
@@ -23,10 +26,10 @@ from jaxtyping import Float, Int
 from cdjax._errors import InputError
 from cdjax.boxes import from_corners, iou, polygon_bounds, to_corners
 
-Region = Float[np.ndarray, " p"]
+Region = Float[np.ndarray, "_"]
 """A rectangle, 4 numbers, or a polygon, 6 or more."""
 
-_Regions = Float[np.ndarray, "n p"]
+_Regions = Float[np.ndarray, "n _"]
 _PerFrame = Float[np.ndarray, " n"]
 
 _EMPTY = (1, 0)
@@ -45,7 +48,7 @@ def overlaps(
       a: regions, each a rectangle or a polygon, mixed at will.
       b: as many.
       hw: height and width of the frame that both are cut to, or None for no cut.
-      kind: "raster" or "polygon".
+      kind: "raster", "raster_challenge" or "polygon".
 
     Returns:
       Overlaps from 0 to 1; NaN where a region has a NaN.
@@ -113,6 +116,19 @@ def _raster(a: _Regions, b: _Regions, hw: tuple[int, int] | None) -> _PerFrame:
     return np.where(empty, 1.0, np.where(outside, 0.0, ratio))
 
 
+def _raster_challenge(a: _Regions, b: _Regions, hw: tuple[int, int] | None) -> _PerFrame:
+    """Overlaps by the rules of the challenges up to 2019."""
+    return _raster(_corners(a), _corners(b), hw)
+
+
+def _corners(regions: _Regions) -> _Regions:
+    """Turns rectangles into polygons; leaves polygons."""
+    if regions.shape[1] != 4:
+        return regions
+    left, top, right, bottom = to_corners(regions).T
+    return np.stack([left, top, right, top, right, bottom, left, bottom], axis=1)
+
+
 def _extent(regions: _Regions) -> Float[np.ndarray, "n 4"]:
     """First and last pixel of rounded regions: left, top, right, bottom."""
     if regions.shape[1] == 4:
@@ -164,7 +180,7 @@ def _rectangle_spans(
 
 
 def _polygon_spans(
-    polygons: Float[np.ndarray, "r p"], row: Int[np.ndarray, " r"]
+    polygons: Float[np.ndarray, "r _"], row: Int[np.ndarray, " r"]
 ) -> tuple[Int[np.ndarray, "s r"], Int[np.ndarray, "s r"]]:
     """Intervals of polygons in a row, disjoint; the last before the first for none.
 
@@ -239,10 +255,7 @@ def _exact_boxes(a: _Regions, b: _Regions, hw: tuple[int, int] | None) -> _PerFr
 
 def _triangles(regions: _Regions) -> list[Float[np.ndarray, "n 3 2"]]:
     """Triangles from the first corner to each side that does not touch it."""
-    if regions.shape[1] == 4:
-        left, top, right, bottom = to_corners(regions).T
-        regions = np.stack([left, top, right, top, right, bottom, left, bottom], axis=1)
-    points = regions.reshape(len(regions), -1, 2)
+    points = _corners(regions).reshape(len(regions), -1, 2)
     return [points[:, [0, i, i + 1]] for i in range(1, points.shape[1] - 1)]
 
 
@@ -289,4 +302,8 @@ def _clip(
     return subject
 
 
-_KINDS: dict[str, Callable[[Any, Any, Any], _PerFrame]] = {"raster": _raster, "polygon": _exact}
+_KINDS: dict[str, Callable[[Any, Any, Any], _PerFrame]] = {
+    "raster": _raster,
+    "raster_challenge": _raster_challenge,
+    "polygon": _exact,
+}
