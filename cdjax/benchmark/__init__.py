@@ -1,5 +1,10 @@
 """Frames in, boxes and scores out; host code."""
 
+from cdjax.benchmark._annotations import load_annotations as load_annotations
+from cdjax.benchmark._datasets import DATASETS as DATASETS
+from cdjax.benchmark._datasets import attributes_of as attributes_of
+from cdjax.benchmark._datasets import list_targets as list_targets
+from cdjax.benchmark._datasets import missing_targets as missing_targets
 from cdjax.benchmark._draw import draw_frame as draw_frame
 from cdjax.benchmark._draw import open_video as open_video
 from cdjax.benchmark._folder import list_folder as list_folder
@@ -30,11 +35,13 @@ from cdjax.benchmark._runner import FrameRecord as FrameRecord
 from cdjax.benchmark._runner import run as run
 from cdjax.benchmark._sequence import Sequence as Sequence
 from cdjax.benchmark._sequence import Target as Target
+from cdjax.benchmark._sequence import canonical_name as canonical_name
 from cdjax.benchmark._sequence import select_targets as select_targets
 from cdjax.benchmark._vot import list_vot as list_vot
 from cdjax.benchmark._vot import load_vot as load_vot
 
 __all__ = [
+    "DATASETS",
     "BoxWriter",
     "Entry",
     "FrameRecord",
@@ -45,15 +52,20 @@ __all__ = [
     "Sequence",
     "Target",
     "Totals",
+    "attributes_of",
+    "canonical_name",
     "canvas_hw",
     "draw_frame",
     "evaluate",
     "list_folder",
     "list_frames",
     "list_otb",
+    "list_targets",
     "list_vot",
+    "load_annotations",
     "load_otb",
     "load_vot",
+    "missing_targets",
     "open_video",
     "pad_to_canvas",
     "precision_curve",

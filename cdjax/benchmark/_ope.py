@@ -9,22 +9,12 @@ import numpy as np
 
 from cdjax._errors import InputError
 from cdjax._types import Params
-from cdjax.benchmark._folder import list_folder
 from cdjax.benchmark._frames import Prefetch, read_images
 from cdjax.benchmark._metrics import PRESET, has_target, score
-from cdjax.benchmark._otb import list_otb
 from cdjax.benchmark._results import BoxWriter, versions, write_json
 from cdjax.benchmark._runner import FrameRecord, run
 from cdjax.benchmark._sequence import Sequence, Target
-from cdjax.benchmark._vot import list_vot
 from cdjax.trackers._base import Tracker
-
-DATASETS: dict[str, Callable[[Path], list[Target]]] = {
-    "otb": list_otb,
-    "vot": list_vot,
-    "folder": list_folder,
-}
-"""What lists the targets of each kind of dataset."""
 
 SEQUENCE_KEYS = ("success_auc", "precision_20", "mean_channels", "fps")
 """Figures that a summary gives for a tracker and for each of its sequences."""
