@@ -54,7 +54,8 @@ def add_parser(subparsers: Any) -> None:
         type=int,
         choices=(0, 1),
         default=1,
-        help="what the first pixel of the results counts as (default: %(default)s)",
+        help="what the first pixel of the results counts as; not for VOT, whose is 0 (default: "
+        "%(default)s)",
     )
     parser.add_argument(
         "--no-reset", action="store_true", help="VOT: results without restarts, average overlap"
@@ -134,8 +135,11 @@ _INTERVALS = {
 
 def _labels(paths: list[Path]) -> dict[str, Path]:
     """Names results after their folder or file, by the whole path where that is not one."""
-    unique = list(dict.fromkeys(paths))
-    short = [path.resolve().stem if path.is_file() else path.resolve().name for path in unique]
+    unique, short = list(dict.fromkeys(paths)), []
+    for path in unique:
+        whole = path.resolve()
+        whole = whole.parent if whole.name == "baseline" else whole  # VOT's layout
+        short.append(whole.stem if whole.is_file() else whole.name)
     return {
         name if short.count(name) == 1 else str(path): path
         for name, path in zip(short, unique, strict=True)
@@ -284,6 +288,11 @@ def _score_vot(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
             cells.append([label, *_vot_cells(score)])
         cells[-1][1:1] = [f"{len(score.per_sequence)} of {len(sequences)}"]
         cells[-1].append(preset)
+        if args.attributes and not args.no_reset:
+            cells += [
+                [label, tag, "", f"{f.accuracy:.4f}", "", f"{f.failures:g}", preset]
+                for tag, f in score.per_tag.items()
+            ]
         rules = score.rules
         remarks += [f"{label}: left out, {name}: {why}" for name, why in score.omitted.items()]
         results.append({"label": label, "path": str(path), **_plain(score)})

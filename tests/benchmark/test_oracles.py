@@ -131,9 +131,9 @@ def test_mean_overlaps_of_the_authors_python_toolkit(folder, otb100):
         if name in ("ClifBar", "Tiger1"):  # other rows there
             assert gap > 0.05
         elif name in ("Board", "Twinnings"):  # the last frame, absent here, has a box there
-            assert 1e-14 < gap < 1 / len(overlaps)
+            assert 1e-13 < gap < 1 / len(overlaps)
         else:
-            assert gap < 1e-14
+            assert gap < 1e-13  # sums in another order
 
 
 def test_targets_of_the_pysot_toolkit(table_of):
