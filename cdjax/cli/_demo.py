@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 
 from cdjax._errors import InputError
 
-_TRACKERS = ("DeepCD-H", "CF2-H")
+# HOG has little to spare: the prefix curve keeps all of it here, half of it tracks as well.
+_TRACKERS = ("DeepCD-H:num_channels=16", "CF2-H")
 _LOST = 0.1  # overlap below which the target counts as lost
 _ENLARGE = 2  # pixels of the video a pixel of the frame, so that labels are legible
 _EVENTS = (1, 45, 71, 91)  # frames of the strip: distilled, distractor, post, dusk

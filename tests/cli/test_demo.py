@@ -14,9 +14,9 @@ def test_demo_tracks_and_writes_what_it_says(tmp_path, capsys):
     rows = {
         line.split()[0]: line.split()[1:]
         for line in printed.splitlines()
-        if line.startswith(("DeepCD-H  ", "CF2-H  "))
+        if line.startswith(("DeepCD-H:num_channels=16  ", "CF2-H  "))
     }
-    assert set(rows) == {"DeepCD-H", "CF2-H"}
+    assert set(rows) == {"DeepCD-H:num_channels=16", "CF2-H"}
     for mean, least, kept, of, total, scales, fps, compile_s in rows.values():
         assert 0.5 < float(least) <= float(mean) <= 1
         assert (of, total) == ("of", "31")
