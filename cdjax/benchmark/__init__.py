@@ -27,6 +27,7 @@ from cdjax.benchmark._ope import evaluate as evaluate
 from cdjax.benchmark._ope import track_sequence as track_sequence
 from cdjax.benchmark._otb import list_otb as list_otb
 from cdjax.benchmark._otb import load_otb as load_otb
+from cdjax.benchmark._regions import overlaps as overlaps
 from cdjax.benchmark._results import BoxWriter as BoxWriter
 from cdjax.benchmark._results import JsonWriter as JsonWriter
 from cdjax.benchmark._results import read_boxes as read_boxes
@@ -39,10 +40,25 @@ from cdjax.benchmark._sequence import canonical_name as canonical_name
 from cdjax.benchmark._sequence import select_targets as select_targets
 from cdjax.benchmark._vot import list_vot as list_vot
 from cdjax.benchmark._vot import load_vot as load_vot
+from cdjax.benchmark._vot_scores import VOTFigures as VOTFigures
+from cdjax.benchmark._vot_scores import VOTScore as VOTScore
+from cdjax.benchmark._vot_scores import score_supervised as score_supervised
+from cdjax.benchmark._vot_scores import score_unsupervised as score_unsupervised
+from cdjax.benchmark._vot_supervised import SupervisedRun as SupervisedRun
+from cdjax.benchmark._vot_supervised import first_frames as first_frames
+from cdjax.benchmark._vot_supervised import format_rows as format_rows
+from cdjax.benchmark._vot_supervised import parse_rows as parse_rows
+from cdjax.benchmark._vot_supervised import read_vot_rows as read_vot_rows
+from cdjax.benchmark._vot_supervised import run_supervised as run_supervised
+from cdjax.benchmark._vot_toolkit import judge_vot_workspace as judge_vot_workspace
+from cdjax.benchmark._vot_toolkit import make_vot_workspace as make_vot_workspace
+from cdjax.benchmark._vot_toolkit import read_vot_workspace as read_vot_workspace
+from cdjax.benchmark._vot_toolkit import run_vot_toolkit as run_vot_toolkit
+from cdjax.benchmark._vot_toolkit import write_vot_trackers as write_vot_trackers
 
 __all__ = [
-    "DATASETS",
     "BoxWriter",
+    "DATASETS",
     "Entry",
     "FrameRecord",
     "JsonWriter",
@@ -50,13 +66,19 @@ __all__ = [
     "Prefetch",
     "Score",
     "Sequence",
+    "SupervisedRun",
     "Target",
     "Totals",
+    "VOTFigures",
+    "VOTScore",
     "attributes_of",
     "canonical_name",
     "canvas_hw",
     "draw_frame",
     "evaluate",
+    "first_frames",
+    "format_rows",
+    "judge_vot_workspace",
     "list_folder",
     "list_frames",
     "list_otb",
@@ -65,19 +87,29 @@ __all__ = [
     "load_annotations",
     "load_otb",
     "load_vot",
+    "make_vot_workspace",
     "missing_targets",
     "open_video",
+    "overlaps",
     "pad_to_canvas",
+    "parse_rows",
     "precision_curve",
     "read_boxes",
     "read_camera",
     "read_image",
     "read_images",
     "read_video",
+    "read_vot_rows",
+    "read_vot_workspace",
     "run",
+    "run_supervised",
+    "run_vot_toolkit",
     "score",
+    "score_supervised",
+    "score_unsupervised",
     "select_targets",
     "success_curve",
     "track_sequence",
     "write_json",
+    "write_vot_trackers",
 ]
