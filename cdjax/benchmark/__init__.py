@@ -40,6 +40,8 @@ from cdjax.benchmark._sequence import canonical_name as canonical_name
 from cdjax.benchmark._sequence import select_targets as select_targets
 from cdjax.benchmark._vot import list_vot as list_vot
 from cdjax.benchmark._vot import load_vot as load_vot
+from cdjax.benchmark._vot_scores import EAO_INTERVALS as EAO_INTERVALS
+from cdjax.benchmark._vot_scores import VOT_PRESETS as VOT_PRESETS
 from cdjax.benchmark._vot_scores import VOTFigures as VOTFigures
 from cdjax.benchmark._vot_scores import VOTScore as VOTScore
 from cdjax.benchmark._vot_scores import score_supervised as score_supervised
@@ -57,8 +59,10 @@ from cdjax.benchmark._vot_toolkit import run_vot_toolkit as run_vot_toolkit
 from cdjax.benchmark._vot_toolkit import write_vot_trackers as write_vot_trackers
 
 __all__ = [
-    "BoxWriter",
     "DATASETS",
+    "EAO_INTERVALS",
+    "VOT_PRESETS",
+    "BoxWriter",
     "Entry",
     "FrameRecord",
     "JsonWriter",
