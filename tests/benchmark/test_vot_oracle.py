@@ -73,7 +73,9 @@ def test_vot_toolkit_preset(data_dir, truth, tracker):
 def test_no_reset_average_overlap(data_dir, truth):
     results = results_of(data_dir, truth, "SiamFC", "unsupervised")
     score = score_unsupervised(results, truth)
-    np.testing.assert_allclose(score.average_overlap, 0.345, atol=0.0006)  # VOT2018 report
+    np.testing.assert_allclose(
+        score.average_overlap, 0.3455, atol=0.0001
+    )  # no published figure at hand
     assert len(score.per_sequence) == 60
 
 
