@@ -33,6 +33,7 @@ from cdjax.benchmark._ope import evaluate as evaluate
 from cdjax.benchmark._ope import track_sequence as track_sequence
 from cdjax.benchmark._otb import list_otb as list_otb
 from cdjax.benchmark._otb import load_otb as load_otb
+from cdjax.benchmark._regions import overlaps as overlaps
 from cdjax.benchmark._results import BoxWriter as BoxWriter
 from cdjax.benchmark._results import JsonWriter as JsonWriter
 from cdjax.benchmark._results import read_boxes as read_boxes
@@ -53,10 +54,29 @@ from cdjax.benchmark._statistics import bootstrap as bootstrap
 from cdjax.benchmark._statistics import compare_paired as compare_paired
 from cdjax.benchmark._vot import list_vot as list_vot
 from cdjax.benchmark._vot import load_vot as load_vot
+from cdjax.benchmark._vot_scores import EAO_INTERVALS as EAO_INTERVALS
+from cdjax.benchmark._vot_scores import VOT_PRESETS as VOT_PRESETS
+from cdjax.benchmark._vot_scores import VOTFigures as VOTFigures
+from cdjax.benchmark._vot_scores import VOTScore as VOTScore
+from cdjax.benchmark._vot_scores import score_supervised as score_supervised
+from cdjax.benchmark._vot_scores import score_unsupervised as score_unsupervised
+from cdjax.benchmark._vot_supervised import SupervisedRun as SupervisedRun
+from cdjax.benchmark._vot_supervised import first_frames as first_frames
+from cdjax.benchmark._vot_supervised import format_rows as format_rows
+from cdjax.benchmark._vot_supervised import parse_rows as parse_rows
+from cdjax.benchmark._vot_supervised import read_vot_rows as read_vot_rows
+from cdjax.benchmark._vot_supervised import run_supervised as run_supervised
+from cdjax.benchmark._vot_toolkit import judge_vot_workspace as judge_vot_workspace
+from cdjax.benchmark._vot_toolkit import make_vot_workspace as make_vot_workspace
+from cdjax.benchmark._vot_toolkit import read_vot_workspace as read_vot_workspace
+from cdjax.benchmark._vot_toolkit import run_vot_toolkit as run_vot_toolkit
+from cdjax.benchmark._vot_toolkit import write_vot_trackers as write_vot_trackers
 
 __all__ = [
     "DATASETS",
     "PRESETS",
+    "EAO_INTERVALS",
+    "VOT_PRESETS",
     "BoxWriter",
     "Entry",
     "FrameErrors",
@@ -70,8 +90,11 @@ __all__ = [
     "Score",
     "Sequence",
     "Table",
+    "SupervisedRun",
     "Target",
     "Totals",
+    "VOTFigures",
+    "VOTScore",
     "attributes_of",
     "bootstrap",
     "canonical_name",
@@ -80,6 +103,9 @@ __all__ = [
     "draw_frame",
     "evaluate",
     "frame_errors",
+    "first_frames",
+    "format_rows",
+    "judge_vot_workspace",
     "list_folder",
     "list_frames",
     "list_otb",
@@ -88,9 +114,12 @@ __all__ = [
     "load_annotations",
     "load_otb",
     "load_vot",
+    "make_vot_workspace",
     "missing_targets",
     "open_video",
+    "overlaps",
     "pad_to_canvas",
+    "parse_rows",
     "precision_curve",
     "read_boxes",
     "read_camera",
@@ -99,13 +128,20 @@ __all__ = [
     "read_results",
     "read_video",
     "read_vot_results",
+    "read_vot_rows",
+    "read_vot_workspace",
     "run",
+    "run_supervised",
+    "run_vot_toolkit",
     "score",
     "score_results",
+    "score_supervised",
+    "score_unsupervised",
     "select_targets",
     "sre_boxes",
     "success_curve",
     "track_sequence",
     "tre_starts",
     "write_json",
+    "write_vot_trackers",
 ]
