@@ -31,7 +31,7 @@ def renamed_onto(path: Path) -> Path:
     Raises:
       InputError: for a device, pipe or folder, which the rename would destroy.
     """
-    with _named(path):
+    with named_errors(path):
         path = path.resolve()
         if path.exists() and not path.is_file():
             raise InputError(f"{path}: is not a regular file; give the name of a file")
@@ -52,7 +52,7 @@ def check_writable(path: Path, *, renamed: bool = False) -> None:
     if renamed:
         path = renamed_onto(path)
     existed = path.exists()
-    with _named(path), path.open("ab"):
+    with named_errors(path), path.open("ab"):
         pass
     if not existed:
         path.unlink()
@@ -67,14 +67,14 @@ def make_folder(path: Path) -> Path:
     Raises:
       InputError: if it cannot be made or written to.
     """
-    with _named(path):
+    with named_errors(path):
         path.mkdir(parents=True, exist_ok=True)
     check_writable(path / ".cdjax-check")
     return path
 
 
 @contextmanager
-def _named(path: Path) -> Iterator[None]:
+def named_errors(path: Path) -> Iterator[None]:
     """Turns an OSError into an InputError that names the file."""
     try:
         yield
@@ -105,13 +105,13 @@ class BoxWriter:
         """
         self.path = path
         self._place = part_of(path) if atomic else path
-        with _named(path):
+        with named_errors(path):
             self._file: IO[str] = self._place.open("w", encoding="ascii", newline="\n")
 
     def write(self, box: Float[np.ndarray, "4"]) -> None:
         """Appends a box, corner index from 0."""
         line = ",".join(f"{v:.4f}" for v in to_otb(box.astype(np.float64)[None])[0])
-        with _named(self.path):
+        with named_errors(self.path):
             self._file.write(line + "\n")
             self._file.flush()
 
@@ -124,7 +124,7 @@ class BoxWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        with _named(self.path):
+        with named_errors(self.path):
             self._file.close()
             if kind is None and self._place != self.path:
                 os.replace(self._place, self.path)
@@ -173,7 +173,7 @@ def write_json(path: Path, content: Any) -> None:
     """
     text = json.dumps(finite(content), indent=1, allow_nan=False)
     path = renamed_onto(path)
-    with _named(path):
+    with named_errors(path):
         part_of(path).write_text(text + "\n", encoding="utf-8")
         os.replace(part_of(path), path)
 
@@ -188,7 +188,7 @@ class JsonWriter:
     def __init__(self, path: Path):
         """Opens the file under .part."""
         self.path = path = renamed_onto(path)
-        with _named(path):
+        with named_errors(path):
             self._file: IO[str] = part_of(path).open("w", encoding="utf-8")
             self._file.write('{\n "boxes": [')
         self._separator = "\n  "
@@ -207,7 +207,7 @@ class JsonWriter:
     def write(self, box: Float[np.ndarray, "4"]) -> None:
         """Appends a box, corner index from 0."""
         numbers = [round(float(v), 4) for v in box]
-        with _named(self.path):
+        with named_errors(self.path):
             self._file.write(self._separator + json.dumps(numbers, allow_nan=False))
         self._separator = ",\n  "
 
@@ -218,7 +218,7 @@ class JsonWriter:
           others: keys beside "boxes"; NaN becomes null.
         """
         rest = json.dumps(finite(others), indent=1, allow_nan=False)
-        with _named(self.path):
+        with named_errors(self.path):
             self._file.write("\n ],")
             self._file.write(rest.removeprefix("{") + "\n")
             self._file.close()
