@@ -144,7 +144,7 @@ MAY_IMPORT = {
     **{stage: BASE for stage in STAGES},
     "trackers": (*BASE, *STAGES),
     "weights": (*BASE, "deep_features"),
-    "benchmark": (*BASE, "trackers"),
+    "benchmark": (*BASE, "trackers", "weights"),
 }
 
 

@@ -2,6 +2,9 @@
 
 from cdjax.benchmark._draw import draw_frame as draw_frame
 from cdjax.benchmark._draw import open_video as open_video
+from cdjax.benchmark._entries import Entry as Entry
+from cdjax.benchmark._entries import make_entries as make_entries
+from cdjax.benchmark._evaluate import evaluate as evaluate
 from cdjax.benchmark._folder import list_folder as list_folder
 from cdjax.benchmark._folder import list_frames as list_frames
 from cdjax.benchmark._frames import Prefetch as Prefetch
@@ -15,13 +18,14 @@ from cdjax.benchmark._metrics import Score as Score
 from cdjax.benchmark._metrics import precision_curve as precision_curve
 from cdjax.benchmark._metrics import score as score
 from cdjax.benchmark._metrics import success_curve as success_curve
-from cdjax.benchmark._ope import Entry as Entry
 from cdjax.benchmark._ope import Outcome as Outcome
 from cdjax.benchmark._ope import Totals as Totals
-from cdjax.benchmark._ope import evaluate as evaluate
 from cdjax.benchmark._ope import track_sequence as track_sequence
 from cdjax.benchmark._otb import list_otb as list_otb
 from cdjax.benchmark._otb import load_otb as load_otb
+from cdjax.benchmark._progress import Progress as Progress
+from cdjax.benchmark._replay import Replay as Replay
+from cdjax.benchmark._replay import replay as replay
 from cdjax.benchmark._results import BoxWriter as BoxWriter
 from cdjax.benchmark._results import JsonWriter as JsonWriter
 from cdjax.benchmark._results import read_boxes as read_boxes
@@ -31,20 +35,34 @@ from cdjax.benchmark._runner import run as run
 from cdjax.benchmark._sequence import Sequence as Sequence
 from cdjax.benchmark._sequence import Target as Target
 from cdjax.benchmark._sequence import select_targets as select_targets
+from cdjax.benchmark._units import Tally as Tally
+from cdjax.benchmark._units import Watch as Watch
+from cdjax.benchmark._units import run_experiment as run_experiment
 from cdjax.benchmark._vot import list_vot as list_vot
 from cdjax.benchmark._vot import load_vot as load_vot
+from cdjax.benchmark._workdir import Experiment as Experiment
+from cdjax.benchmark._workdir import Run as Run
+from cdjax.benchmark._workdir import Unit as Unit
+from cdjax.benchmark._workdir import load_workdir as load_workdir
 
 __all__ = [
     "BoxWriter",
     "Entry",
+    "Experiment",
     "FrameRecord",
     "JsonWriter",
     "Outcome",
     "Prefetch",
+    "Progress",
+    "Replay",
+    "Run",
     "Score",
     "Sequence",
+    "Tally",
     "Target",
     "Totals",
+    "Unit",
+    "Watch",
     "canvas_hw",
     "draw_frame",
     "evaluate",
@@ -54,6 +72,8 @@ __all__ = [
     "list_vot",
     "load_otb",
     "load_vot",
+    "load_workdir",
+    "make_entries",
     "open_video",
     "pad_to_canvas",
     "precision_curve",
@@ -62,7 +82,9 @@ __all__ = [
     "read_image",
     "read_images",
     "read_video",
+    "replay",
     "run",
+    "run_experiment",
     "score",
     "select_targets",
     "success_curve",

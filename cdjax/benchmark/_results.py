@@ -55,7 +55,7 @@ def check_writable(path: Path, *, renamed: bool = False) -> None:
     with named_errors(path), path.open("ab"):
         pass
     if not existed:
-        path.unlink()
+        path.unlink(missing_ok=True)  # another process may be checking too
 
 
 def make_folder(path: Path) -> Path:
@@ -73,13 +73,17 @@ def make_folder(path: Path) -> Path:
     return path
 
 
+class WriteError(InputError):
+    """A file that cannot be written: a full or read-only disk, which no other input mends."""
+
+
 @contextmanager
 def named_errors(path: Path) -> Iterator[None]:
-    """Turns an OSError into an InputError that names the file."""
+    """Turns an OSError into a WriteError that names the file."""
     try:
         yield
     except OSError as error:
-        raise InputError(
+        raise WriteError(
             f"{path}: cannot be written ({error.strerror or error}); choose another place"
         ) from error
 
@@ -111,8 +115,12 @@ class BoxWriter:
     def write(self, box: Float[np.ndarray, "4"]) -> None:
         """Appends a box, corner index from 0."""
         line = ",".join(f"{v:.4f}" for v in to_otb(box.astype(np.float64)[None])[0])
+        self.write_text(line + "\n")
+
+    def write_text(self, text: str) -> None:
+        """Appends lines of another format as they are."""
         with named_errors(self.path):
-            self._file.write(line + "\n")
+            self._file.write(text)
             self._file.flush()
 
     def __enter__(self) -> "BoxWriter":
@@ -174,8 +182,12 @@ def write_json(path: Path, content: Any) -> None:
     text = json.dumps(finite(content), indent=1, allow_nan=False)
     path = renamed_onto(path)
     with named_errors(path):
-        part_of(path).write_text(text + "\n", encoding="utf-8")
-        os.replace(part_of(path), path)
+        try:
+            part_of(path).write_text(text + "\n", encoding="utf-8")
+            os.replace(part_of(path), path)
+        except OSError:
+            part_of(path).unlink(missing_ok=True)
+            raise
 
 
 class JsonWriter:

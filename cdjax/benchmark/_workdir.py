@@ -24,14 +24,18 @@ from cdjax.benchmark._claims import claim
 from cdjax.benchmark._results import finite, make_folder, write_json
 from cdjax.boxes import Boxes, from_otb
 
-PROTOCOLS = ("ope", "sre", "tre", "vot_supervised", "vot_unsupervised")
-"""Names of the protocols."""
-
 IDENTITY = ("dataset", "protocol", "max_frames", "preset")
 """Settings that make two experiments the same."""
 
-_EXPERIMENT = "experiment.json"
-_TRACKER = "tracker.json"
+DECISIVE = ("config", "weights_sha256")
+"""What decides a tracker's boxes."""
+
+EXPERIMENT = "experiment.json"
+"""The file that makes a folder one of ours."""
+
+TRACKER = "tracker.json"
+"""The file that describes a tracker, in its folder."""
+
 _CLAIMS = "claims"
 _FAILURE = ".failure"
 
@@ -138,8 +142,8 @@ def sha256_of(text: bytes) -> str:
 
 
 def config_hash(description: Mapping[str, Any]) -> str:
-    """Returns the hash of what decides a tracker's boxes: its options and its weights."""
-    decisive = {key: description.get(key) for key in ("name", "config", "weights")}
+    """Returns the hash of what decides a tracker's boxes: its options and the arrays it loads."""
+    decisive = {key: description.get(key) for key in DECISIVE}
     text = json.dumps(finite(decisive), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -171,11 +175,11 @@ def open_workdir(
         _check_sequence(sequence)
     make_folder(path)
     with claim(path / _CLAIMS / "experiment.lock", wait=True):
-        place = path / _EXPERIMENT
-        stored = _read_json(place) if place.exists() else {**settings, "units": {}}
-        _compare(place, stored, settings, IDENTITY)
+        place = path / EXPERIMENT
+        stored = read_json(place) if place.exists() else {**settings, "units": {}}
+        compare(place, stored, settings, IDENTITY)
         for label, description in trackers.items():
-            _join(path / label / _TRACKER, description, anew=anew)
+            _join(path / label / TRACKER, description, anew=anew)
         work = stored["units"]
         for label in trackers:
             known = [Unit(label, *unit) for unit in work.get(label, [])]
@@ -188,24 +192,24 @@ def _join(place: Path, description: Mapping[str, Any], *, anew: bool) -> None:
     """Writes a tracker.json, or compares it with the one there."""
     wanted = finite(dict(description))
     if place.exists():
-        stored = _read_json(place)
+        stored = read_json(place)
         if anew and stored.get("config_hash") != wanted["config_hash"]:
             # Records first: without one, nothing else counts.
             for record in sorted(place.parent.glob("*.json"), key=lambda p: p == place):
                 record.unlink()
         else:
-            _compare(place, stored, wanted, ("name", "config", "weights", "config_hash"))
+            compare(place, stored, wanted, DECISIVE)
     make_folder(place.parent)
     _write_changed(place, wanted)
 
 
 def _write_changed(place: Path, content: Any) -> None:
     """Writes JSON unless it is there already."""
-    if not place.exists() or _read_json(place) != finite(content):
+    if not place.exists() or read_json(place) != finite(content):
         write_json(place, content)
 
 
-def _compare(
+def compare(
     place: Path, stored: Mapping[str, Any], wanted: Mapping[str, Any], keys: Iterable[str]
 ) -> None:
     """Raises InputError with the difference if values differ."""
@@ -253,26 +257,28 @@ def load_workdir(path: Path) -> Experiment:
     Raises:
       InputError: if it is no such folder.
     """
-    stored = _read_json(path / _EXPERIMENT)
+    stored = read_json(path / EXPERIMENT)
     settings = {key: value for key, value in stored.items() if key != "units"}
     trackers: dict[str, dict[str, Any]] = {}
     runs: list[Run] = []
     failures: list[dict[str, Any]] = []
     pending: list[Unit] = []
     for label, rows in stored["units"].items():
-        trackers[label] = _read_json(path / label / _TRACKER)
+        trackers[label] = read_json(path / label / TRACKER)
         for row in rows:
             unit = Unit(label, *row)
             files = files_of(path, unit)
             try:
                 run = read_run(path, unit, protocol=settings["protocol"])
             except InputError as error:
-                failures.append({**_named(unit), "kind": "", "error": str(error), "traceback": ""})
+                failures.append(
+                    {**unit._asdict(), "kind": "", "error": str(error), "traceback": ""}
+                )
                 continue
             if run is not None:
                 runs.append(run)
             elif files.failure.exists():
-                failures.append(_read_json(files.failure))
+                failures.append(read_json(files.failure))
             else:
                 pending.append(unit)
     return Experiment(path, settings, trackers, runs, failures, pending)
@@ -295,14 +301,14 @@ def read_run(workdir: Path, unit: Unit, *, protocol: str) -> Run | None:
     files = files_of(workdir, unit)
     if not files.record.exists():
         return None
-    record = _read_json(files.record)
+    record = read_json(files.record)
     try:
         text = files.boxes.read_bytes()
     except OSError as error:
         raise InputError(f"{files.boxes}: {error.strerror}; run the experiment again") from error
     if sha256_of(text) != record.get("boxes_sha256"):
         raise InputError(f"{files.boxes}: not the boxes of its record; run the experiment again")
-    times = _read_json(files.times) if files.times.exists() else {}
+    times = read_json(files.times) if files.times.exists() else {}
     boxes = parse_text(text.decode("ascii"), files.boxes, protocol=protocol)
     return Run(*unit, boxes, record, times)
 
@@ -325,13 +331,8 @@ def _parse_boxes(text: str, path: Path) -> Boxes:
     return from_otb(rows)
 
 
-def _named(unit: Unit) -> dict[str, Any]:
-    """A unit as JSON has it."""
-    return unit._asdict()
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    """Reads an object from one of our files."""
+def read_json(path: Path) -> dict[str, Any]:
+    """Reads an object from one of our files; InputError if it is not there or damaged."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
