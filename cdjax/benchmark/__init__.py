@@ -1,5 +1,6 @@
 """Frames in, boxes and scores out; host code."""
 
+from cdjax.benchmark._config import run_config as run_config
 from cdjax.benchmark._draw import draw_frame as draw_frame
 from cdjax.benchmark._draw import open_video as open_video
 from cdjax.benchmark._entries import Entry as Entry
@@ -84,6 +85,7 @@ __all__ = [
     "read_video",
     "replay",
     "run",
+    "run_config",
     "run_experiment",
     "score",
     "select_targets",

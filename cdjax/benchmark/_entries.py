@@ -31,15 +31,13 @@ class Entry(NamedTuple):
 def make_entries(
     names: Iterable[str],
     *,
-    options: Mapping[str, Any] | None = None,
     weights: str | None = None,
     papers: Mapping[str, Any] | None = None,
 ) -> list[Entry]:
     """Makes trackers and loads their weights, each set of weights once.
 
     Args:
-      names: names of `cdjax.make`'s grammar, which become the labels.
-      options: options for all of them, see `cdjax.DeepCDConfig`.
+      names: names of `cdjax.make`'s grammar, options included, which become the labels.
       weights: for all that need some, instead of their own.
       papers: published figures, by name, to be shown beside ours.
 
@@ -54,8 +52,8 @@ def make_entries(
     loaded: dict[str, Params] = {}
     entries = []
     for name in dict.fromkeys(names):
-        config = config_of(name, **(options or {}))
-        tracker, network = cdjax.make(name, **(options or {})), cdjax.network_of(name)
+        config = config_of(name)
+        tracker, network = cdjax.make(name), cdjax.network_of(name)
         chosen = None if network is None else weights or network
         if chosen is not None and chosen not in loaded:
             loaded[chosen] = cdjax.load_params(chosen)
@@ -63,7 +61,6 @@ def make_entries(
         layers = dict(zip(backbone.layers, backbone.layer_channels, strict=True))
         description = {
             "name": name,
-            "options": dict(options or {}),
             "config": dataclasses.asdict(config),
             "weights": chosen,
             "layers": layers,
@@ -76,7 +73,7 @@ def make_entries(
 
 def describe(entry: Entry) -> dict[str, Any]:
     """Returns what tracker.json says of an entry, with its hash."""
-    empty = dict.fromkeys(("name", "options", "config", "weights", "layers", "paper"))
+    empty = dict.fromkeys(("name", "config", "weights", "layers", "paper"))
     described = {"label": entry.name, **empty, "num_candidates": None, **entry.description}
     described["weights_sha256"] = hash_params(entry.params)
     described["config_hash"] = config_hash(described)

@@ -1,5 +1,6 @@
 """Shows how far an experiment is, on a terminal or in a log."""
 
+import sys
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -9,17 +10,19 @@ from cdjax.benchmark._workdir import Unit
 
 
 class Progress(Watch):
-    """Writes a line that is replaced as frames pass, or, for a log, a line a unit."""
+    """A line on stderr that is replaced as frames pass; where that is no terminal, a line a unit.
 
-    def __init__(self, stream: Any, *, replaces: bool):
-        """Takes where to write, and whether its lines can be replaced.
+    A context manager, which wipes the line in the end.
+    """
+
+    def __init__(self, log: Any):
+        """Takes where lines go that stay.
 
         Args:
-          stream: where to write.
-          replaces: whether it is a terminal.
+          log: a text stream.
         """
-        self._stream = stream
-        self._replaces = replaces
+        self._replaces = sys.stderr.isatty()
+        self._stream = sys.stderr if self._replaces else log
         self._num_units = self._num_over = self._num_run = 0
         self._since = self._shown = time.monotonic()
 
@@ -45,8 +48,10 @@ class Progress(Watch):
             self._stream.write(f"{self._where(unit)}  {how}{self._left(0.0)}\n")
             self._stream.flush()
 
-    def end(self) -> None:
-        """Wipes the line."""
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(self, *_: object) -> None:
         if self._replaces:
             self._show("")
 

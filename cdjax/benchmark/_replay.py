@@ -67,9 +67,7 @@ def replay(result: Path, *, dataset_root: Path | None = None, watch: Watch | Non
     unit = Unit(**record["unit"])
     if not stored.get("name"):
         raise InputError(f"{workdir / unit.label / TRACKER}: names no tracker that can be made")
-    (entry,) = make_entries(
-        [stored["name"]], options=_tupled(stored["options"]), weights=stored["weights"]
-    )
+    (entry,) = make_entries([stored["name"]], weights=stored["weights"])
     entry = entry._replace(name=unit.label)
     description = describe(entry)
     compare(workdir / unit.label / TRACKER, stored, description, DECISIVE)
@@ -115,11 +113,6 @@ def _read(path: Path) -> str:
         return path.read_text(encoding="ascii")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read ({error}); run the experiment again") from error
-
-
-def _tupled(options: dict[str, Any]) -> dict[str, Any]:
-    """Options from JSON, which has lists for tuples."""
-    return {key: tuple(v) if isinstance(v, list) else v for key, v in options.items()}
 
 
 def _difference(first: Any, second: Any) -> tuple[int | None, float]:

@@ -59,6 +59,21 @@ class Tally(NamedTuple):
     failures: list[dict[str, Any]]
     busy: list[Unit]
 
+    def __str__(self) -> str:
+        counts = {
+            "run": self.done,
+            "finished before": self.found,
+            "failed": self.failures,
+            "still run by others": self.busy,
+        }
+        shown = [f"{len(units)} {how}" for how, units in counts.items() if units]
+        lines = [f"units: {', '.join(shown) or 'none'}"]
+        for failure in self.failures:
+            unit = Unit(*(failure[key] for key in Unit._fields))
+            kind = f"{failure['kind']}: " if failure["kind"] else ""
+            lines.append(f"failed: {unit.label} on {unit.stem}: {kind}{failure['error']}")
+        return "\n".join(lines)
+
 
 def plan_units(
     labels: Iterable[str],

@@ -2,8 +2,6 @@
 
 import argparse
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -53,22 +51,9 @@ def add_parser(subparsers: Any) -> None:
     parser.set_defaults(run=run)
 
 
-@contextmanager
-def progress(log: Any) -> Iterator[Any]:
-    """Shows progress on stderr where that is a terminal, else in a log."""
-    from cdjax.benchmark import Progress
-
-    replaces = sys.stderr.isatty()
-    watch = Progress(sys.stderr if replaces else log, replaces=replaces)
-    try:
-        yield watch
-    finally:
-        watch.end()
-
-
 def run(args: argparse.Namespace) -> int:
     """Runs the command."""
-    from cdjax.benchmark import evaluate, make_entries, select_targets
+    from cdjax.benchmark import Progress, evaluate, make_entries, select_targets
     from cdjax.benchmark._ope import DATASETS
 
     targets = DATASETS[args.dataset](args.root)
@@ -78,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
     if not targets:
         raise InputError("--sequences names none; give names apart by commas")
     entries = make_entries(args.trackers, weights=args.weights)
-    with progress(sys.stdout) as watch:
+    with Progress(sys.stdout) as watch:
         summary = evaluate(
             entries,
             targets,

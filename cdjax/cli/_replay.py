@@ -5,8 +5,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from cdjax.cli._evaluate import progress
-
 
 def add_parser(subparsers: Any) -> None:
     """Adds the command."""
@@ -28,9 +26,9 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Runs the command."""
-    from cdjax.benchmark import replay
+    from cdjax.benchmark import Progress, replay
 
-    with progress(sys.stderr) as watch:
+    with Progress(sys.stderr) as watch:
         found = replay(args.result, dataset_root=args.dataset_root, watch=watch)
     for note in found.notes:
         print(f"note: {note}")
