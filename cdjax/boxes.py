@@ -16,12 +16,17 @@ Boxes = Float[np.ndarray, "n 4"]
 """Boxes (x, y, w, h), corner index from 0; NaN where the target is absent."""
 
 OTB_ORIGIN = 1
-"""OTB (and with it TC128, LaSOT, GOT-10k) counts pixels from 1, as MATLAB does."""
+"""OTB (with it TC128, LaSOT, GOT-10k and UAV123) counts pixels from 1, as MATLAB does."""
+
+
+def from_origin(boxes: Boxes, origin: int) -> Boxes:
+    """Turns boxes of a file that counts pixels from `origin` (0 or 1) into ours."""
+    return boxes - np.array([origin, origin, 0.0, 0.0])
 
 
 def from_otb(boxes: Boxes) -> Boxes:
     """Turns boxes of an OTB file, which counts pixels from 1, into ours."""
-    return boxes - np.array([OTB_ORIGIN, OTB_ORIGIN, 0.0, 0.0])
+    return from_origin(boxes, OTB_ORIGIN)
 
 
 def to_otb(boxes: Boxes) -> Boxes:

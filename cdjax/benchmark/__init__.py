@@ -1,6 +1,11 @@
 """Frames in, boxes and scores out; host code."""
 
+from cdjax.benchmark._annotations import load_annotations as load_annotations
 from cdjax.benchmark._config import run_config as run_config
+from cdjax.benchmark._datasets import DATASETS as DATASETS
+from cdjax.benchmark._datasets import attributes_of as attributes_of
+from cdjax.benchmark._datasets import list_targets as list_targets
+from cdjax.benchmark._datasets import missing_targets as missing_targets
 from cdjax.benchmark._draw import draw_frame as draw_frame
 from cdjax.benchmark._draw import open_video as open_video
 from cdjax.benchmark._entries import Entry as Entry
@@ -35,6 +40,7 @@ from cdjax.benchmark._runner import FrameRecord as FrameRecord
 from cdjax.benchmark._runner import run as run
 from cdjax.benchmark._sequence import Sequence as Sequence
 from cdjax.benchmark._sequence import Target as Target
+from cdjax.benchmark._sequence import canonical_name as canonical_name
 from cdjax.benchmark._sequence import select_targets as select_targets
 from cdjax.benchmark._units import Tally as Tally
 from cdjax.benchmark._units import Watch as Watch
@@ -47,6 +53,7 @@ from cdjax.benchmark._workdir import Unit as Unit
 from cdjax.benchmark._workdir import load_workdir as load_workdir
 
 __all__ = [
+    "DATASETS",
     "BoxWriter",
     "Entry",
     "Experiment",
@@ -64,17 +71,22 @@ __all__ = [
     "Totals",
     "Unit",
     "Watch",
+    "attributes_of",
+    "canonical_name",
     "canvas_hw",
     "draw_frame",
     "evaluate",
     "list_folder",
     "list_frames",
     "list_otb",
+    "list_targets",
     "list_vot",
+    "load_annotations",
     "load_otb",
     "load_vot",
     "load_workdir",
     "make_entries",
+    "missing_targets",
     "open_video",
     "pad_to_canvas",
     "precision_curve",

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from cdjax._errors import InputError
+from cdjax.benchmark._datasets import list_targets
 from cdjax.benchmark._entries import make_entries
 from cdjax.benchmark._metrics import PRESET
-from cdjax.benchmark._ope import DATASETS
 from cdjax.benchmark._protocols import PROTOCOLS
 from cdjax.benchmark._sequence import select_targets, unknown
 from cdjax.benchmark._units import Tally, Watch, run_experiment
@@ -41,13 +41,12 @@ def run_config(
     Raises:
       InputError: for anything unknown, or a folder of another experiment.
     """
-    for key, known in (("dataset", DATASETS), ("protocol", PROTOCOLS)):
-        if config[key] not in known:
-            raise InputError(unknown(key, config[key], list(known)))
+    if config["protocol"] not in PROTOCOLS:
+        raise InputError(unknown("protocol", config["protocol"], list(PROTOCOLS)))
     if not 0 <= shard[0] < shard[1]:
         raise InputError(f"shard {shard[0]} of {shard[1]}: shards are counted from 0")
     seeds = [_seed(value) for value in config["seeds"]]
-    targets = DATASETS[config["dataset"]](root)
+    targets = list_targets(config["dataset"], root)
     if sequences is not None:
         targets = select_targets(targets, sequences)
     trackers = tuple(config["trackers"])

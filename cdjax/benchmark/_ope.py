@@ -4,28 +4,17 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator
 from contextlib import closing
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from cdjax._errors import InputError
 from cdjax._types import Params
-from cdjax.benchmark._folder import list_folder
 from cdjax.benchmark._frames import Prefetch, read_images
 from cdjax.benchmark._metrics import has_target
-from cdjax.benchmark._otb import list_otb
 from cdjax.benchmark._runner import FrameRecord, run
-from cdjax.benchmark._sequence import Sequence, Target
-from cdjax.benchmark._vot import list_vot
+from cdjax.benchmark._sequence import Sequence
 from cdjax.trackers._base import Tracker
-
-DATASETS: dict[str, Callable[[Path], list[Target]]] = {
-    "otb": list_otb,
-    "vot": list_vot,
-    "folder": list_folder,
-}
-"""What lists the targets of each kind of dataset."""
 
 _RECENT = 10_000
 

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from cdjax._errors import InputError
+from cdjax.benchmark._datasets import list_targets
 from cdjax.benchmark._entries import describe, make_entries
-from cdjax.benchmark._ope import DATASETS
 from cdjax.benchmark._results import versions
 from cdjax.benchmark._units import Watch, run_unit
 from cdjax.benchmark._workdir import (
@@ -100,7 +100,7 @@ def _target_of(settings: dict[str, Any], unit: Unit, dataset_root: Path | None) 
     root = dataset_root or settings.get("dataset_root")
     if root is None:
         raise InputError("the experiment does not say where its dataset lies: --dataset-root DIR")
-    targets = DATASETS[settings["dataset"]](Path(root))
+    targets = list_targets(settings["dataset"], Path(root))
     found = [target for target in targets if target.name == unit.sequence]
     if not found:
         raise InputError(f"{root}: no sequence {unit.sequence!r} there; give --dataset-root DIR")

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from cdjax._errors import InputError
+from cdjax.benchmark._datasets import DATASETS
 from cdjax.cli._track import positive
 
 
@@ -21,8 +22,11 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--dataset",
         required=True,
-        choices=("otb", "vot", "folder"),
-        help="layout of the sequences; folder takes either, as each one's files show",
+        choices=tuple(DATASETS),
+        metavar="NAME",
+        help=f"one of {', '.join(DATASETS)}; otb takes all targets found, otb2013, otb50 "
+        "and otb100 those of the benchmark; folder takes otb's and vot's layout, as each "
+        "sequence's files show",
     )
     parser.add_argument(
         "--root", required=True, type=Path, metavar="DIR", help="folder of sequences"
@@ -54,7 +58,6 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Runs the command."""
     from cdjax.benchmark import Progress, evaluate, make_entries, select_targets
-    from cdjax.benchmark._ope import DATASETS
 
     targets = DATASETS[args.dataset](args.root)
     if args.sequences is not None:

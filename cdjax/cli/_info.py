@@ -5,7 +5,6 @@ import importlib.metadata
 import json
 import os
 import platform
-from pathlib import Path
 from typing import Any
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
@@ -71,13 +70,10 @@ def _weights() -> dict[str, Any]:
 
 
 def _data() -> dict[str, Any]:
-    """The data folder: CDJAX_DATA, else ../shared/data beside the checkout or here."""
-    import cdjax
+    """The data folder and what is in it."""
+    from cdjax.benchmark._annotations import data_places
 
-    chosen = os.environ.get("CDJAX_DATA")
-    checkout = Path(cdjax.__file__).resolve().parents[1]
-    places = [root.parent / "shared" / "data" for root in (checkout, Path.cwd())]
-    candidates = [Path(chosen)] if chosen else places
+    candidates = data_places()
     folder = next((path for path in candidates if path.is_dir()), None)
     return {
         "directory": str(folder or candidates[0]),

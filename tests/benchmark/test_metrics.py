@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import numpy as np
@@ -7,6 +8,7 @@ from hypothesis import strategies as st
 
 from cdjax._errors import InputError
 from cdjax.benchmark import _metrics
+from cdjax.benchmark._metrics import PRESETS
 from cdjax.benchmark._otb import list_otb
 from cdjax.benchmark._results import read_boxes
 from cdjax.boxes import from_otb
@@ -44,21 +46,93 @@ def test_a_perfect_run_has_auc_20_of_21():
     assert result.precision_20 == 1.0
 
 
-def test_frames_without_ground_truth_are_left_out():
-    truth = np.array([[0, 0, 4, 4], [np.nan] * 4, [0, 0, 0, 4], [0, 0, 4, -1], [-3, 0, 4, 4.0]])
-    boxes = np.array([[0, 0, 4, 4], *[[50, 50, 4, 4]] * 3, [-3, 0, 4, 4.0]])
-    result = _metrics.score(boxes, truth)
-    assert result.num_frames == 2
-    assert result.precision_20 == 1.0
-    nothing = _metrics.score(boxes[1:3], truth[1:3])
-    assert np.isnan([nothing.success_auc, nothing.precision_20]).all()
+# Ground truth by kind, from 0: whole, none, no width, a corner left of the frame, whole.
+ODD = np.array([[5, 5, 4, 4], [np.nan] * 4, [5, 5, 0, 4], [-3, 5, 4, 4], [5, 5, 4, 4.0]])
+FAR = np.array([[5, 5, 4, 4], *[[50, 50, 4, 4]] * 3, [5, 5, 4, 4.0]])
 
 
-def test_results_that_are_no_boxes_repeat_the_one_before():
+@pytest.mark.parametrize(
+    ("preset", "success", "precision", "norm_precision", "num_frames"),
+    [
+        ("otb", 2 / 5, 5 / 5, 5 / 5, 5),  # misses, and hits at every threshold
+        ("got10k", 2 / 4, 2 / 4, 2 / 4, 4),  # NaN is left out
+        ("pytracking", 2 / 5, 2 / 5, 4 / 5, 5),
+        ("pysot", 2 / 5, 4 / 5, 4 / 5, 5),  # the centre, not the size, must be positive
+    ],
+)
+def test_absent_ground_truth_by_preset(preset, success, precision, norm_precision, num_frames):
+    truth = ODD.copy()
+    if preset == "pysot":
+        truth[3] = [-4, 5, 4, 4]  # its centre, from 1, is -1.5
+    result = _metrics.score(FAR, truth, preset=preset)
+    assert result.num_frames == num_frames
+    assert result.success[0] == result.success_50 == success
+    assert result.precision[0] == result.precision_20 == precision
+    assert result.norm_precision[0] == result.norm_precision_20 == norm_precision
+
+
+def test_a_corner_at_the_first_pixel_is_ground_truth():
+    truth = np.array([[5, 5, 4, 4], [0, 0, 4, 4], [-1, 0, 4, 4.0]])
+    result = _metrics.score(np.array([[5, 5, 4, 4], [0, 0, 4, 4], [-1, 0, 4, 4.0]]), truth)
+    assert result.success[0] == 2 / 3  # -1 from 0 is 0 in the file
+
+
+def test_nothing_to_score_is_nan():
+    nothing = _metrics.score(FAR[1:2], ODD[1:2], preset="got10k")
+    assert nothing.num_frames == 0
+    assert np.isnan([getattr(nothing, name) for name in _metrics.FIGURES]).all()
+
+
+def test_results_that_are_no_boxes():
     boxes = np.array([[0, 0, 4, 4], [np.nan] * 4, [9, 9, 0, 4], [1, 0, 4, 4.0]])
     np.testing.assert_array_equal(_metrics.repair(boxes), boxes[[0, 0, 0, 3]])
-    lost = _metrics.score(boxes[1:2], boxes[:1])
-    assert lost.precision_20 == lost.success_auc == 0.0
+    truth = np.array([[1, 1, 4, 4.0]] * 4)
+    hits = {
+        name: _metrics.score(boxes, truth, preset=name).success[0]
+        for name in ("otb", "got10k", "pysot")
+    }
+    assert hits == {"otb": 1.0, "got10k": 0.5, "pysot": 0.5}
+    with pytest.raises(InputError, match="1 results are not finite or of negative size"):
+        _metrics.score(boxes, truth, preset="pytracking")
+    empty = boxes[[0, 2, 3]]
+    assert _metrics.score(empty, truth[:3], preset="pytracking").success[0] == 1.0
+    endless = np.array([[0, 0, 4, 4], [np.inf, 0, 4, 4.0]])
+    assert _metrics.score(endless, truth[:2], preset="got10k").precision[50] == 0.5
+
+
+def test_the_first_frame_is_the_ground_truth_except_for_pysot():
+    truth = np.array([[5, 5, 4, 4], [5, 5, 4, 4.0]])
+    boxes = truth + np.array([[30, 0, 0, 0], [0, 0, 0, 0.0]])
+    shares = {name: _metrics.score(boxes, truth, preset=name).precision_20 for name in PRESETS}
+    assert shares == {"otb": 1.0, "got10k": 1.0, "pytracking": 1.0, "pysot": 0.5}
+
+
+def test_missing_rows_are_padded_after_the_repair():
+    truth = np.array([[5, 5, 4, 4.0]] * 4)
+    result = _metrics.score(truth[:2], truth, preset="pytracking")
+    assert result.success[0] == 0.5
+    with pytest.raises(InputError, match="5 result boxes for 4 frames"):
+        _metrics.score(np.ones((5, 4)), truth, preset="pytracking")
+
+
+def test_errors_by_hand():
+    truth = np.array([[10, 10, 20, 40], [10, 10, 20, 40.0]])
+    boxes = np.array([[0, 0, 1, 1], [12, 18, 24, 40.0]])  # centre +4, +8
+    frames = _metrics.frame_errors(boxes, truth)
+    np.testing.assert_allclose(frames.errors, [0, np.hypot(4, 8)])
+    np.testing.assert_allclose(frames.norm_errors, [0, np.hypot(4 / 20, 8 / 40)])
+    np.testing.assert_allclose(frames.overlaps, [1, 18 * 32 / (800 + 960 - 18 * 32)])
+
+
+def test_presets_tell_their_rules():
+    assert {name: preset.name for name, preset in PRESETS.items()} == {n: n for n in PRESETS}
+    told = [tuple(preset.describe().items()) for preset in PRESETS.values()]
+    assert len(set(told)) == 4
+    assert "a value <= 0: a miss for success" in dict(told[0])["absent_ground_truth"]
+    fine = dataclasses.replace(PRESETS["got10k"], thresholds=tuple(np.linspace(0, 1, 101)))
+    assert _metrics.score(FAR, ODD, preset=fine).success.shape == (101,)
+    with pytest.raises(InputError, match="no preset 'OTB'; there are: otb, got10k"):
+        _metrics.score(FAR, ODD, preset="OTB")
 
 
 def test_lengths_must_agree():

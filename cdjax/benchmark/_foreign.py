@@ -1,0 +1,156 @@
+"""Reads result files of any toolkit: folders of text files, or one .npz."""
+
+import zipfile
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+
+from cdjax._errors import InputError
+from cdjax.benchmark._sequence import Sequence
+from cdjax.boxes import Boxes, from_otb
+
+_SUFFIXES = (".txt", ".csv")
+
+
+def read_results(path: Path, sequences: Iterable[Sequence], *, origin: int = 1) -> dict[str, Boxes]:
+    """Reads a tracker's boxes, a file or array a sequence.
+
+    Text files hold a row x,y,w,h a frame, apart by commas, tabs, blanks or semicolons,
+    mixed or not, and are named after the sequence: so do OTB's, got10k's (whose times/ is
+    not read), pytracking's and PySOT's. An empty line is a result that is no box. A .npz
+    has an array [frames, 4] a sequence.
+
+    Args:
+      path: the folder or the .npz.
+      sequences: of the dataset; other toolkits' names for them are understood (Jogging.1,
+        Jogging_1, jogging1).
+      origin: what the first pixel of a row counts as: 1, as in all these toolkits, or 0.
+
+    Returns:
+      Boxes from 0 by the sequence's name here, as many as there are in the file (there may
+      be none). Results of unknown sequences keep their own names and come last.
+
+    Raises:
+      InputError: naming the file, the line and what is wrong; or if there is no result of
+        any of the sequences.
+    """
+    path, known = Path(path), [sequence.name for sequence in sequences]
+    if origin not in (0, 1):
+        raise InputError(f"origin {origin}: pixels count from 0 or from 1")
+    if path.is_dir():
+        found = {file: file.stem for file in _text_files(path)}
+        read = {file: _read_text for file in found}
+    elif path.suffix.lower() == ".npz" and path.is_file():
+        arrays = _load_npz(path)
+        found = {name: name for name in arrays}
+        read = {name: lambda name: _check(arrays[name], f"{path}:{name}") for name in found}
+    else:
+        raise InputError(f"{path}: no such folder or .npz of results; check the path")
+    sources, unknown = {}, {}
+    for source, text in found.items():
+        name = _known_name(text, known)
+        if name in sources:
+            raise InputError(f"{path}: {sources[name]} and {source} are both {name}; remove one")
+        if name is None:
+            unknown[text] = source
+        else:
+            sources[name] = source
+    if not sources:
+        raise InputError(_nothing_known(path, list(unknown), known))
+    boxes = {}
+    for name, source in {**sources, **unknown}.items():
+        rows = read[source](source)
+        boxes[name] = from_otb(rows) if origin == 1 else rows
+    return boxes
+
+
+def _known_name(text: str, known: list[str]) -> str | None:
+    """Returns which of the sequences a name stands for."""
+    plain = {_plain(name): name for name in known}
+    return text if text in known else plain.get(_plain(text))
+
+
+def _plain(name: str) -> str:
+    return "".join(letter for letter in name.lower() if letter.isalnum())
+
+
+def _text_files(folder: Path) -> list[Path]:
+    """Lists the result files of a folder; not the times that lie beside them."""
+    return sorted(
+        file
+        for file in folder.iterdir()
+        if file.suffix.lower() in _SUFFIXES
+        and file.is_file()
+        and not file.stem.lower().endswith(("_time", "_times"))
+    )
+
+
+def _read_text(path: Path) -> Float[np.ndarray, "n 4"]:
+    """Reads the rows of a text file; none if it is empty."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: result cannot be read ({error}); restore it") from error
+    lines = text.replace(",", " ").replace(";", " ").rstrip().splitlines()
+    rows = [line.split() or ["nan"] * 4 for line in lines]
+    for index, row in enumerate(rows, start=1):
+        if len(row) != 4:
+            hint = "; is it a VOT result?" if len(row) == 1 else ""
+            raise InputError(f"{path}:{index}: {len(row)} numbers instead of x,y,w,h{hint}")
+    try:
+        return np.array(rows, np.float64).reshape(-1, 4)
+    except ValueError:
+        line = next(i for i, row in enumerate(rows) if not all(map(_is_number, row)))
+        shown = text.splitlines()[line].strip()[:40]
+        raise InputError(f"{path}:{line + 1}: {shown!r} is not a row of numbers") from None
+
+
+def _is_number(word: str) -> bool:
+    """Says whether NumPy would read a word."""
+    try:
+        np.array([word], np.float64)
+    except ValueError:
+        return False
+    return True
+
+
+def _load_npz(path: Path) -> dict[str, np.ndarray]:
+    """Loads all arrays of a .npz."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise InputError(f"{path}: is not a whole .npz ({error}); restore it") from error
+
+
+def _check(array: np.ndarray, where: str) -> Float[np.ndarray, "n 4"]:
+    """Returns the array as boxes, or raises InputError."""
+    if array.ndim != 2 or array.shape[1] != 4 or array.dtype.kind not in "fiu":
+        raise InputError(
+            f"{where}: an array {list(array.shape)} of {array.dtype} instead of [frames, 4] numbers"
+        )
+    return array.astype(np.float64)
+
+
+def _nothing_known(path: Path, unknown: list[str], known: list[str]) -> str:
+    """Words the error about results of which none can be used."""
+    if path.is_dir():
+        inside = [
+            folder.name
+            for folder in sorted(path.iterdir())
+            if folder.is_dir() and any(_known_name(f.stem, known) for f in _text_files(folder))
+        ]
+        if inside:
+            return f"{path}: no results here; give one of its folders: {_few(inside)}"
+    if not unknown:
+        return f"{path}: no results (.txt files named after the sequences); check the path"
+    return (
+        f"{path}: none of its {len(unknown)} results ({_few(unknown)}) is of one of the "
+        f"{len(known)} sequences ({_few(known)}); check the dataset"
+    )
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
