@@ -19,7 +19,7 @@ from cdjax.benchmark._sequence import (
     subfolders,
 )
 from cdjax.benchmark._tables import Known, read_table
-from cdjax.boxes import OTB_ORIGIN, Boxes, from_corners, from_origin
+from cdjax.boxes import OTB_ORIGIN, from_corners, from_origin
 
 
 class Layout(NamedTuple):
@@ -31,8 +31,8 @@ class Layout(NamedTuple):
       origin: number of the first pixel.
       absent: files whose flags say that there is no target.
       columns: which words of a row are the rectangle.
-      corners: whether it is left, top, right, bottom, annotated at eight times the rate
-        of the frames.
+      corners: whether it is left, top, right, bottom, and may be annotated at eight times
+        the rate of the frames.
     """
 
     truth: str
@@ -74,20 +74,17 @@ def read_flat(target: Target, *, layout: Layout, known: Known | None = None) -> 
     rows = read_rectangles(target.truth, columns=layout.columns)
     images = list_images(target.folder / layout.images.format(target.truth.stem))
     if layout.corners:
-        rows = from_corners(_thin(rows, len(images)))
-        if abs(len(rows) - len(images)) == 1:  # 240 frames/s do not always divide by 8
-            images, rows = images[: len(rows)], rows[: len(images)]
+        for rate in (rows, rows[::8]):
+            if abs(len(rate) - len(images)) <= 1:  # 240 frames/s do not always divide by 8
+                images, rows = images[: len(rate)], rate[: len(images)]
+                break
+        rows = from_corners(rows)
     boxes = from_origin(rows, layout.origin)
     for name in layout.absent:
         if len(boxes) > 1 and (path := target.truth.with_name(name)).is_file():
             boxes[read_flags(path, len(boxes))] = np.nan
     frames = match_frames(target, images, len(boxes), span=known and known.span)
     return Sequence(target.name, frames, spread(boxes, len(frames)))
-
-
-def _thin(rows: Boxes, num_frames: int) -> Boxes:
-    """Takes every eighth row where there are about eight a frame."""
-    return rows[::8] if abs(len(rows) - 8 * num_frames) < 8 and num_frames else rows
 
 
 def list_lasot(root: Path) -> list[Target]:
@@ -161,7 +158,8 @@ def list_nfs(root: Path) -> list[Target]:
       root: the folder.
 
     Returns:
-      The targets; of annotations at 240 frames/s every eighth row counts.
+      The targets; of annotations at 240 frames/s every eighth row counts, and where there
+      is a row more than frames, or a frame more than rows, the last one is left out.
 
     Raises:
       InputError: if there is none.

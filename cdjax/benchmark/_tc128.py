@@ -36,10 +36,10 @@ def read_tc128(target: Target) -> Sequence:
     stem = target.truth.name.removesuffix(_TRUTH)
     span = None
     if (path := target.truth.with_name(f"{stem}_frames.txt")).is_file():
-        numbers = [int(number) for row in read_rows(path) for number in row]
-        if len(numbers) != 2:
-            raise InputError(f"{path}: {len(numbers)} numbers instead of first,last frame")
-        span = (numbers[0], numbers[1])
+        numbers = [number for row in read_rows(path) for number in row]
+        if len(numbers) != 2 or not all(number.is_integer() for number in numbers):
+            raise InputError(f"{path}: not the two numbers first,last frame; restore the file")
+        span = (int(numbers[0]), int(numbers[1]))
     frames = match_frames(target, list_images(target.folder / "img"), len(boxes), span=span)
     known = read_table("tc128").get(target.name)
     tags = known.tags if known else ()

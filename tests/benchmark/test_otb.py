@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from cdjax._errors import InputError
-from cdjax.benchmark import _otb, _sequence
+from cdjax.benchmark import _sequence
 from cdjax.benchmark._otb import list_otb, load_otb
 from cdjax.benchmark._sequence import select_targets
 
@@ -52,7 +52,11 @@ def test_two_targets_share_a_folder_and_an_empty_file_is_none(tmp_path):
         ("BlurCar4", range(1, 398), 380, 18),
         ("Tiger1", range(1, 355), 354, 1),
         ("Tiger1", range(1, 355), 349, 6),
+        ("Tiger1", range(1, 350), 349, 1),
+        ("Freeman3", range(1, 466), 460, 1),
+        ("Freeman4", range(1, 298), 283, 1),
         ("Board", range(1, 11), 10, 1),
+        ("david", range(1, 771), 471, 300),
     ],
 )
 def test_frames_start_where_the_annotation_does(tmp_path, name, numbers, rows, first):
@@ -152,12 +156,3 @@ def test_public_targets_agree_with_the_annotation_of_the_benchmark(data_dir):
     assert lengths["Bird2"] == 99
     assert lengths["Soccer"] == 150
     assert lengths["Jogging-1"] == lengths["Jogging-2"] == lengths["David"] == 200
-
-
-@pytest.mark.data
-def test_frame_spans_agree_with_the_annotation_of_the_benchmark(data_dir):
-    annotation = json.loads((data_dir / "annotations" / "otb100.json").read_text())
-    for name, (first, last) in _otb.FRAME_SPANS.items():
-        known = annotation[name]
-        assert int(known["first_image"].split(".")[0]) == first
-        assert known["frames"] == last - first + 1

@@ -3,6 +3,7 @@ import pytest
 
 from cdjax import boxes
 from cdjax._errors import InputError
+from cdjax.benchmark import load_annotations, missing_targets
 from cdjax.benchmark._folder import list_folder, list_frames
 from cdjax.benchmark._vot import list_vot, load_vot
 
@@ -25,6 +26,9 @@ def test_rectangles_polygons_and_absence_mix(tmp_path):
     np.testing.assert_array_equal(sequence.boxes[:2], [[1, 2, 3, 4], [0, 0, 20, 20]])
     assert np.isnan(sequence.boxes[2:]).all()
     assert sequence.tags == ("occlusion",)
+    assert [len(region) for region in sequence.regions] == [4, 8, 4, 4]
+    assert sequence.regions[1].tolist() == [10, 0, 20, 10, 10, 20, 0, 10]
+    assert np.isnan(sequence.regions[2:]).all()
     (other,) = load_vot(tmp_path, to_box=boxes.polygon_area_box)
     np.testing.assert_allclose(other.boxes[1, 2:], np.sqrt(200) + 1)
 
@@ -33,6 +37,40 @@ def test_frames_may_lie_in_color(tmp_path):
     make_folder(tmp_path / "a" / "color", ["1,2,3,4"] * 3)
     (sequence,) = load_vot(tmp_path)
     assert [p.parent.name for p in sequence.frame_paths] == ["color"] * 3
+
+
+def test_tags_may_be_short_long_empty_or_labels(tmp_path):
+    make_folder(tmp_path / "a", ["1,2,3,4"] * 3)
+    files = {"short.tag": "1\n", "long.tag": "0\n" * 3 + "1\n", "empty.tag": "\n"}
+    files |= {"size_change.label": "0\n1\n0\n", "absence.label": "1\n1\n1\n"}
+    for name, text in files.items():
+        (tmp_path / "a" / name).write_text(text)
+    (sequence,) = load_vot(tmp_path)
+    assert {tag: where.astype(int).tolist() for tag, where in sequence.frame_tags.items()} == {
+        "short": [1, 0, 0],
+        "long": [0, 0, 0],
+        "empty": [0, 0, 0],
+        "size_change": [0, 1, 0],
+    }
+    assert sequence.tags == ("short", "size_change")
+
+
+def test_a_start_box_is_followed_by_absent_regions(tmp_path):
+    make_folder(tmp_path / "a", [POLYGON], frames=3)
+    (sequence,) = load_vot(tmp_path)
+    assert len(sequence.regions) == len(sequence.boxes) == 3
+    assert np.isnan(sequence.regions[2]).all()
+
+
+def test_the_list_gives_the_order_and_what_is_missing(tmp_path):
+    for name in ("a", "b", "unlisted"):
+        make_folder(tmp_path / name, ["1,2,3,4"] * 2)
+    (tmp_path / "list.txt").write_text("b\na\n\n")
+    assert [target.name for target in list_vot(tmp_path)] == ["b", "a"]
+    (tmp_path / "list.txt").write_text("b\nc\na\nd\n")
+    with pytest.raises(InputError, match="list.txt names 2 .* not there: c, d; complete"):
+        list_vot(tmp_path)
+    assert missing_targets("vot", tmp_path) == ["c", "d"]
 
 
 @pytest.mark.parametrize(
@@ -74,3 +112,13 @@ def test_public_sequence(data_dir):
     assert sequence.name == "ball1"
     assert len(sequence.frame_paths) == len(sequence.boxes) == 105
     np.testing.assert_allclose(sequence.boxes[0], [492, 417, 47, 46])
+
+
+@pytest.mark.data
+def test_the_polygons_of_a_folder_are_those_of_the_annotation(data_dir, tmp_path):
+    source = data_dir / "vot" / "ball1"
+    make_folder(tmp_path / "ball1", (source / "groundtruth_vot2018.txt").read_text().split())
+    (sequence,) = load_vot(tmp_path)
+    known = {s.name: s for s in load_annotations("vot2018", folder=data_dir)}["ball1"]
+    np.testing.assert_allclose(sequence.boxes, known.boxes, atol=1e-9)
+    np.testing.assert_allclose(np.stack(sequence.regions), np.stack(known.regions), atol=0.006)

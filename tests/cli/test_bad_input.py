@@ -169,7 +169,7 @@ def test_no_box_and_no_window(track, images, monkeypatch):
         (["bogus"], "invalid choice: 'bogus'"),
         (["track"], "required: SOURCE"),
         (["track", ".", "--max-frames", "-1"], "not a number of at least 1"),
-        (["evaluate", "--dataset", "lasot"], "invalid choice: 'lasot'"),
+        (["evaluate", "--dataset", "otb200"], "invalid choice: 'otb200'"),
     ],
 )
 def test_bad_arguments(capsys, arguments, words):
