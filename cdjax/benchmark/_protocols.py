@@ -7,16 +7,16 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from cdjax._errors import InputError
 from cdjax.benchmark._entries import Entry
 from cdjax.benchmark._frames import read_image
-from cdjax.benchmark._metrics import score
+from cdjax.benchmark._metrics import FIGURES, score
 from cdjax.benchmark._ope import Totals, start_box, track_sequence
 from cdjax.benchmark._results import BoxWriter
+from cdjax.benchmark._robustness import SRE_NAMES, sre_boxes, tre_starts
 from cdjax.benchmark._runner import FrameRecord
 from cdjax.benchmark._sequence import Sequence
-
-SCORES = ("success_auc", "precision_20")
-"""What is recorded of a run's `Score`."""
+from cdjax.benchmark._vot_supervised import FAILURE, format_rows, run_supervised
 
 OnRecord = Callable[[FrameRecord], None]
 
@@ -36,13 +36,13 @@ class Protocol(NamedTuple):
 
 def cut(sequence: Sequence, max_frames: int | None) -> Sequence:
     """Leaves out the frames after the first `max_frames`."""
-    return part_of_sequence(sequence, 0, max_frames)
-
-
-def part_of_sequence(sequence: Sequence, first: int, last: int | None = None) -> Sequence:
-    """Returns the frames from index `first` to before `last`, and their annotation."""
-    span = slice(first, last)
-    return sequence._replace(frame_paths=sequence.frame_paths[span], boxes=sequence.boxes[span])
+    span = slice(max_frames)
+    return sequence._replace(
+        frame_paths=sequence.frame_paths[span],
+        boxes=sequence.boxes[span],
+        regions=None if sequence.regions is None else sequence.regions[span],
+        frame_tags={tag: where[span] for tag, where in sequence.frame_tags.items()},
+    )
 
 
 def key_of(seed: int) -> Any:
@@ -70,7 +70,7 @@ def _run_through(
         entry.tracker, entry.params, sequence, box=box, key=key_of(seed), on_record=write
     )
     result = score(outcome.boxes, sequence.boxes)
-    return outcome.totals, {name: getattr(result, name) for name in SCORES}
+    return outcome.totals, {name: getattr(result, name) for name in FIGURES}
 
 
 def _whole(sequence: Sequence, _: int) -> tuple[Sequence, Any]:
@@ -78,22 +78,17 @@ def _whole(sequence: Sequence, _: int) -> tuple[Sequence, Any]:
 
 
 def _shifted(sequence: Sequence, start: int) -> tuple[Sequence, Any]:
-    from cdjax.benchmark._robustness import sre_boxes
-
-    hw = read_image(sequence.frame_paths[0]).shape[:2]
-    return sequence, sre_boxes(start_box(sequence), hw)[start]
+    height, width = read_image(sequence.frame_paths[0]).shape[:2]
+    return sequence, sre_boxes(start_box(sequence), (height, width))[start]
 
 
 def _later(sequence: Sequence, start: int) -> tuple[Sequence, Any]:
-    from cdjax.benchmark._robustness import tre_starts
-
-    return _whole(part_of_sequence(sequence, tre_starts(sequence.boxes)[start]), 0)
-
-
-def _count_later(sequence: Sequence) -> int:
-    from cdjax.benchmark._robustness import tre_starts
-
-    return len(tre_starts(sequence.boxes))
+    starts = tre_starts(sequence.boxes, name=sequence.name)
+    if start >= len(starts):
+        raise InputError(f"{sequence.name}: too short for a run with 20 frames to go; leave it out")
+    span = slice(starts[start], None)
+    rest = sequence._replace(frame_paths=sequence.frame_paths[span], boxes=sequence.boxes[span])
+    return _whole(rest, 0)
 
 
 def _supervised(
@@ -105,20 +100,22 @@ def _supervised(
     on_record: OnRecord,
 ) -> tuple[Totals, dict[str, float]]:
     """Restarts after failures; VOT's rows."""
-    from cdjax.benchmark._vot_supervised import format_rows, run_supervised
-
     del start
     found = run_supervised(
         entry.tracker, entry.params, sequence, key=key_of(seed), on_record=on_record
     )
     writer.write_text(format_rows(found.rows))
-    return found.totals, {"failures": sum(np.ndim(row) == 0 and row == 2 for row in found.rows)}
+    failures = sum(np.ndim(row) == 0 and row == FAILURE for row in found.rows)
+    return found.totals, {"failures": failures}
 
 
 PROTOCOLS: dict[str, Protocol] = {
     "ope": Protocol(partial(_run_through, _whole)),
-    "sre": Protocol(partial(_run_through, _shifted), lambda _: 12),
-    "tre": Protocol(partial(_run_through, _later), _count_later),
+    "sre": Protocol(partial(_run_through, _shifted), lambda _: len(SRE_NAMES)),
+    "tre": Protocol(
+        partial(_run_through, _later),
+        lambda sequence: max(1, len(tre_starts(sequence.boxes, name=sequence.name))),
+    ),
     "vot_supervised": Protocol(_supervised),
     "vot_unsupervised": Protocol(partial(_run_through, _whole)),
 }

@@ -8,6 +8,7 @@ either a finished unit or one that is still to do.
 import platform
 import time
 import traceback
+from collections import deque
 from collections.abc import Iterable
 from collections.abc import Sequence as AnySequence
 from pathlib import Path
@@ -273,12 +274,10 @@ def run_unit(
     with named_errors(files.record):
         files.record.unlink(missing_ok=True)
     sequence = cut(target.read(), settings["max_frames"])
-    state: Any = None
+    states: deque[Any] = deque(maxlen=2)
 
     def on_record(record: FrameRecord) -> None:
-        nonlocal state
-        # Before the second frame nothing is distilled.
-        state = record.state if record.frame_index else state
+        states.append(record.state)
         if watch is not None:
             watch.frame(unit, record.frame_index + 1, len(sequence.frame_paths))
 
@@ -310,15 +309,14 @@ def run_unit(
             "seed": unit.seed,
             "frames": totals.num_frames,
             "num_channels": totals.num_channels,
-            "channels_by_layer": _by_layer(description["layers"], state),
+            "channels_by_layer": _by_layer(description["layers"], states),
             "boxes_sha256": sha256_of(files.boxes.read_bytes()),
             "scores": scores,
         },
     )
 
 
-def _by_layer(layers: dict[str, int] | None, state: Any) -> dict[str, int] | None:
-    """Channels kept of each layer; None where that is not known."""
-    if layers is None or not hasattr(state, "selected"):
-        return None
-    return channels_by_layer(layers, state)
+def _by_layer(layers: dict[str, int] | None, states: Iterable[Any]) -> dict[str, int] | None:
+    """Channels kept of each layer, in the last state that has distilled; None if not known."""
+    known = [state for state in states if hasattr(state, "selected") and state.frame_index > 0]
+    return channels_by_layer(layers, known[-1]) if layers and known else None

@@ -22,6 +22,7 @@ import numpy as np
 from cdjax._errors import InputError
 from cdjax.benchmark._claims import claim
 from cdjax.benchmark._results import finite, make_folder, write_json
+from cdjax.benchmark._vot_supervised import parse_rows
 from cdjax.boxes import Boxes, from_otb
 
 IDENTITY = ("dataset", "protocol", "max_frames", "preset")
@@ -316,8 +317,6 @@ def read_run(workdir: Path, unit: Unit, *, protocol: str) -> Run | None:
 def parse_text(text: str, path: Path, *, protocol: str) -> Any:
     """Reads the text of a result: boxes from 0, or VOT's rows."""
     if protocol == "vot_supervised":
-        from cdjax.benchmark._vot_supervised import parse_rows
-
         return parse_rows(text, path=path)
     return _parse_boxes(text, path)
 
