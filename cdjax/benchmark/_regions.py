@@ -73,8 +73,8 @@ def overlaps(
                 f"a region of {min(size)} numbers; give x,y,w,h or the corners of a polygon"
             )
         rows = np.flatnonzero((sizes == size).all(axis=1))
-        first = np.array([a[i] for i in rows], np.float64)
-        second = np.array([b[i] for i in rows], np.float64)
+        first = np.array([a[int(i)] for i in rows], np.float64)
+        second = np.array([b[int(i)] for i in rows], np.float64)
         good = np.isfinite(first).all(axis=1) & np.isfinite(second).all(axis=1)
         found[rows[good]] = _KINDS[kind](first[good], second[good], hw)
     return found
@@ -118,7 +118,15 @@ def _raster(a: _Regions, b: _Regions, hw: tuple[int, int] | None) -> _PerFrame:
 
 def _raster_challenge(a: _Regions, b: _Regions, hw: tuple[int, int] | None) -> _PerFrame:
     """Overlaps by the rules of the challenges up to 2019."""
-    return _raster(_corners(a), _corners(b), hw)
+    return _raster(_widened(a), _widened(b), hw)
+
+
+def _widened(regions: _Regions) -> _Regions:
+    """Turns rectangles into those of the pixels that their corner polygons fill."""
+    if regions.shape[1] != 4:
+        return regions
+    corners = np.round(to_corners(regions).astype(np.float32)).astype(np.float64)
+    return from_corners(corners + [0.0, 0.0, 1.0, 1.0])
 
 
 def _corners(regions: _Regions) -> _Regions:
@@ -148,17 +156,15 @@ def _count_rows(
     heights = (high[:, 1] - low[:, 1] + 1).astype(int)
     frame = np.repeat(np.arange(len(a)), heights)
     row = np.arange(len(frame)) - np.repeat(np.cumsum(heights) - heights, heights)
-    width = (high[:, 0] - low[:, 0] + 1).astype(int)[frame]
+    edge = (high[:, 0] - low[:, 0]).astype(int)[frame]
     spans = []
-    for regions in (a, b):
-        spans_of = _rectangle_spans if regions.shape[1] == 4 else _polygon_spans
-        shifted = regions.copy()  # to the corner of the window, as cutting to pixels needs
+    for regions in (a, b):  # shifted to the corner of the window, as cutting to pixels needs
         if regions.shape[1] == 4:
-            shifted[:, :2] -= low
+            shifted = regions - np.pad(low, ((0, 0), (0, 2)))
+            starts, ends = _rectangle_spans(shifted, frame, row)
         else:
-            shifted -= np.tile(low, regions.shape[1] // 2)
-        starts, ends = spans_of(shifted[frame], row)
-        spans.append((np.maximum(starts, 0), np.minimum(ends, width - 1)))
+            starts, ends = _polygon_spans(regions - np.tile(low, regions.shape[1] // 2), frame, row)
+        spans.append((np.maximum(starts, 0), np.minimum(ends, edge)))
 
     def total(start: Int[np.ndarray, "s r"], end: Int[np.ndarray, "s r"]) -> _PerFrame:
         lengths = np.maximum(end - start + 1, 0).sum(axis=0)
@@ -171,39 +177,58 @@ def _count_rows(
 
 
 def _rectangle_spans(
-    rectangles: Float[np.ndarray, "r 4"], row: Int[np.ndarray, " r"]
+    rectangles: Float[np.ndarray, "n 4"], frame: Int[np.ndarray, " r"], row: Int[np.ndarray, " r"]
 ) -> tuple[Int[np.ndarray, "1 r"], Int[np.ndarray, "1 r"]]:
     """First and last pixel of a rectangle in a row; the last before the first for none."""
-    x, y, w, h = rectangles.T.astype(int)
+    x, y, w, h = rectangles.T.astype(int)[:, frame]
     hit = (y <= row) & (row < y + h)
     return np.where(hit, x, _EMPTY[0])[None], np.where(hit, x + w - 1, _EMPTY[1])[None]
 
 
 def _polygon_spans(
-    polygons: Float[np.ndarray, "r _"], row: Int[np.ndarray, " r"]
+    polygons: Float[np.ndarray, "n _"], frame: Int[np.ndarray, " r"], row: Int[np.ndarray, " r"]
 ) -> tuple[Int[np.ndarray, "s r"], Int[np.ndarray, "s r"]]:
-    """Intervals of polygons in a row, disjoint; the last before the first for none.
+    """Intervals of a polygon in a row, disjoint; the last before the first for none."""
+    x, y = polygons.T[0::2], polygons.T[1::2]
+    before_x, before_y = np.roll(x, 1, axis=0), np.roll(y, 1, axis=0)
+    rise, run = before_y - y, before_x - x
+    low, high = np.minimum(y, before_y)[:, frame], np.maximum(y, before_y)[:, frame]
+    crosses = (low <= row) & (row <= high)
+    share = (row - y[:, frame]) / np.where(rise == 0, 1.0, rise)[:, frame]
+    at = np.trunc(x[:, frame] + share * np.where(rise == 0, 0.0, run)[:, frame])
+    first = np.where(crosses, at, np.inf).min(axis=0)
+    last = np.where(crosses, at, -np.inf).max(axis=0)
+    plain = (~crosses | (at == first) | (at == last)).all(axis=0)  # as in convex polygons
+    filled = plain & (first <= last)
+    starts = np.where(filled, first, _EMPTY[0]).astype(int)[None]
+    ends = np.where(filled, last, _EMPTY[1]).astype(int)[None]
+    if not plain.all():
+        rest = np.flatnonzero(~plain)
+        more = np.stack(_pair_crossings(np.where(crosses[:, rest], at[:, rest], np.inf)))
+        wide = np.zeros((2, more.shape[1] - 1, len(row)), int) + np.reshape(_EMPTY, (2, 1, 1))
+        starts, ends = np.concatenate([[starts, ends], wide], axis=1)
+        starts[:, rest], ends[:, rest] = more
+    return starts, ends
 
-    Crossings are paired in order. Of two equal ones, which a corner gives, the first is
-    passed over, unless they are the last two.
+
+def _pair_crossings(
+    crossings: Float[np.ndarray, "e r"],
+) -> tuple[Int[np.ndarray, "s r"], Int[np.ndarray, "s r"]]:
+    """Pairs crossings of a row in order, infinite where there are no more.
+
+    Of two equal ones, which a corner gives, the first is passed over, unless they are the
+    last two.
     """
-    x, y = polygons[:, 0::2].T, polygons[:, 1::2].T
-    last_x, last_y = np.roll(x, 1, axis=0), np.roll(y, 1, axis=0)
-    rise = last_y - y
-    crosses = (np.minimum(y, last_y) <= row) & (row <= np.maximum(y, last_y))
-    along = (row - y) / np.where(rise == 0, 1.0, rise) * (last_x - x)
-    at = np.trunc(np.where(rise == 0, x, x + along))
-    at = np.sort(np.where(crosses, at, np.inf), axis=0)
-    count = crosses.sum(axis=0)
-    at = np.where(np.isfinite(at), at, 0).astype(int)
-    num = len(at)
+    count = np.isfinite(crossings).sum(axis=0)
+    at = np.sort(crossings, axis=0)
+    at = np.where(np.isfinite(at), at, 0.0).astype(int)
     columns = np.arange(at.shape[1])
     place = np.zeros_like(count)
-    past = np.full(at.shape[1], np.iinfo(int).min)  # the end of the interval before
+    past = np.full(at.shape[1], -1)  # end of the interval before; the window starts at 0
     starts, ends = [], []
-    for _ in range(num - 1):
-        start = at[np.minimum(place, num - 1), columns]
-        end = at[np.minimum(place + 1, num - 1), columns]
+    for _ in range(len(at) - 1):
+        start = at[np.minimum(place, len(at) - 1), columns]
+        end = at[np.minimum(place + 1, len(at) - 1), columns]
         left = place < count - 1
         double = left & (start == end) & (place < count - 2)
         fills = left & ~double

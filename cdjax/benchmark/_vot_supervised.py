@@ -49,6 +49,17 @@ def regions_of(sequence: Sequence) -> tuple[Region, ...]:
     return tuple(sequence.boxes) if sequence.regions is None else sequence.regions
 
 
+def first_frames(sequence: Sequence, num_frames: int) -> Sequence:
+    """Returns a sequence's first frames, with all that is said of them."""
+    n = num_frames
+    return sequence._replace(
+        frame_paths=sequence.frame_paths[:n],
+        boxes=sequence.boxes[:n],
+        regions=None if sequence.regions is None else sequence.regions[:n],
+        frame_tags={tag: where[:n] for tag, where in sequence.frame_tags.items()},
+    )
+
+
 def run_supervised(
     tracker: Tracker,
     params: Params,
@@ -83,9 +94,11 @@ def run_supervised(
         first row has no target.
     """
     start_box(sequence)
-    regions, valid = regions_of(sequence), has_target(sequence.boxes)
+    if max_frames is not None:
+        sequence = first_frames(sequence, max_frames)
+    paths, regions = sequence.frame_paths, regions_of(sequence)
+    valid = has_target(sequence.boxes)
     params = jax.device_put(params)
-    paths = sequence.frame_paths[:max_frames]
     rows: list[Row] = [SKIPPED] * len(paths)
     totals, index = Totals(), 0
     with Prefetch(totals.clocked(read_images(paths))) as frames:
@@ -119,7 +132,7 @@ def run_supervised(
 
 
 def format_rows(rows: Iterable[Row]) -> str:
-    """Writes rows as VOT's text; numbers read back as they were.
+    r"""Writes rows as VOT's text; numbers read back as they were.
 
     Args:
       rows: one a frame.
@@ -129,7 +142,7 @@ def format_rows(rows: Iterable[Row]) -> str:
 
     Example:
       >>> format_rows([1, np.array([1.5, 2.0, 30.0, 40.25]), 2])
-      '1\\n1.5,2.0,30.0,40.25\\n2\\n'
+      '1\n1.5,2.0,30.0,40.25\n2\n'
     """
     lines = [
         str(row) if isinstance(row, int) else ",".join(_shortest(float(v)) for v in row)
