@@ -36,7 +36,7 @@ class Progress(Watch):
         now = time.monotonic()
         if self._replaces and (now - self._shown > 0.1 or done == of):
             self._shown = now
-            self._show(f"{self._where(unit)}  {done}/{of} {self._left(done / max(of, 1))}")
+            self._show(f"{self._where(unit)}  {done}/{of}{self._left(done / max(of, 1))}")
 
     def unit(self, unit: Unit, how: str) -> None:
         """Counts a unit; found ones cost nothing and are not shown."""

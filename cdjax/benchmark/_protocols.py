@@ -30,7 +30,7 @@ class Protocol(NamedTuple):
         units name no start.
     """
 
-    run: Callable[..., tuple[Totals, dict[str, float]]]
+    run: Callable[..., tuple[Totals, dict[str, Any]]]
     count_starts: Callable[[Sequence], int] | None = None
 
 
@@ -58,7 +58,7 @@ def _run_through(
     seed: int,
     writer: BoxWriter,
     on_record: OnRecord,
-) -> tuple[Totals, dict[str, float]]:
+) -> tuple[Totals, dict[str, Any]]:
     """Runs without restarts from where `begin` says: frames and a box."""
     sequence, box = begin(sequence, start or 0)
 
@@ -98,7 +98,7 @@ def _supervised(
     seed: int,
     writer: BoxWriter,
     on_record: OnRecord,
-) -> tuple[Totals, dict[str, float]]:
+) -> tuple[Totals, dict[str, Any]]:
     """Restarts after failures; VOT's rows."""
     del start
     found = run_supervised(
@@ -106,7 +106,7 @@ def _supervised(
     )
     writer.write_text(format_rows(found.rows))
     failures = sum(np.ndim(row) == 0 and row == FAILURE for row in found.rows)
-    return found.totals, {"failures": failures}
+    return found.totals, {"failures": int(failures)}
 
 
 PROTOCOLS: dict[str, Protocol] = {

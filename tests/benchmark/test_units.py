@@ -196,7 +196,7 @@ def test_later_starts_have_fewer_frames(dataset, write_otb):
 def test_supervised_rows(dataset):
     # gain2 runs away from the target and fails; gain1 stays on it.
     tally = run(dataset, settings={"protocol": "vot_supervised"}, entries=entries()[:1])
-    assert tally.failures == []
+    assert tally.failures == [], tally
     (run_a, _) = load_workdir(dataset / "w").runs
     assert run_a.boxes[0] == 1
     np.testing.assert_allclose(run_a.boxes[5], [9, 5, 10, 12])
