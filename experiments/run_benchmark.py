@@ -66,7 +66,14 @@ def main(_: Any) -> None:
     except cdjax.InputError as error:
         print(f"run_benchmark: error: {' '.join(str(error).split())}", file=sys.stderr)
         sys.exit(2)
+    except KeyboardInterrupt:
+        print("run_benchmark: interrupted", file=sys.stderr)
+        sys.exit(130)
     print(tally)
+    if not _SEQUENCES.value:
+        missing = benchmark.missing_targets(config["dataset"], Path(_ROOT.value))
+        if missing:
+            print(f"not there: {', '.join(missing)}")
     sys.exit(1 if tally.failures else 0)
 
 

@@ -27,6 +27,7 @@ class _Summary(Watch):
         self._rows: dict[str, dict[str, dict[str, Any]]] = {label: {} for label in labels}
         self._header = header
         self._failures: list[dict[str, Any]] = []
+        self._busy: list[list[str]] = []
 
     def begin(self, units: Any) -> None:
         self._watch.begin(units)
@@ -58,10 +59,19 @@ class _Summary(Watch):
         self.write()
         self._watch.unit(unit, how)
 
+    def leave(self, units: Iterable[Unit]) -> None:
+        """Notes units that other processes are still running."""
+        self._busy = [[unit.label, unit.sequence] for unit in units]
+
     def write(self) -> dict[str, Any]:
         """Writes the summary and returns it."""
         rows = [{"tracker": label, **_row(found)} for label, found in self._rows.items()]
-        summary = {**self._header, "failures": self._failures, "trackers": rows}
+        summary = {
+            **self._header,
+            "failures": self._failures,
+            "running_elsewhere": self._busy,
+            "trackers": rows,
+        }
         with claim(self._results / "claims" / "summary.lock", wait=True):
             write_json(self._results / "summary.json", summary)
         return summary
@@ -96,7 +106,8 @@ def evaluate(
       watch: hears of progress.
 
     Returns:
-      The summary: dataset, protocol, versions, failures, and a row a tracker.
+      The summary: dataset, protocol, versions, failures, runs of other processes that are not
+      yet over, and a row a tracker.
 
     Raises:
       InputError: if the folder is of another experiment, or cannot be written.
@@ -118,7 +129,10 @@ def evaluate(
     summary = _Summary(
         make_folder(results), (entry.name for entry in entries), header, watch or Watch()
     )
-    run_experiment(results, entries, targets, settings=settings, anew=not resume, watch=summary)
+    tally = run_experiment(
+        results, entries, targets, settings=settings, anew=not resume, watch=summary
+    )
+    summary.leave(tally.busy)
     return summary.write()
 
 

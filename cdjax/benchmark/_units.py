@@ -175,7 +175,8 @@ def run_experiment(
                     busy.append(unit)
                     continue
                 # Only now is it certain that nobody else is at it.
-                if not anew and _is_done(workdir, unit, settings["protocol"]):
+                description = trackers[unit.label]
+                if not anew and _is_done(workdir, unit, settings["protocol"], description):
                     how = "found"
                     files.failure.unlink(missing_ok=True)
                 elif _stamp(files.failure) not in (None, before[unit]):
@@ -187,14 +188,14 @@ def run_experiment(
                         by_name[unit.sequence],
                         unit,
                         settings=settings,
-                        description=trackers[unit.label],
+                        description=description,
                         watch=watch,
                     )
-            if how == "failed":
-                tally.failures.append(read_json(files.failure))
-            else:
-                (tally.done if how == "done" else tally.found).append(unit)
-            watch.unit(unit, how)
+                if how == "failed":
+                    tally.failures.append(read_json(files.failure))
+                else:
+                    (tally.done if how == "done" else tally.found).append(unit)
+                watch.unit(unit, how)
         if len(busy) == len(left):
             tally.busy.extend(busy)
             break
@@ -210,10 +211,10 @@ def _stamp(path: Path) -> int | None:
         return None
 
 
-def _is_done(workdir: Path, unit: Unit, protocol: str) -> bool:
-    """Whether a unit has a record and the boxes that belong to it."""
+def _is_done(workdir: Path, unit: Unit, protocol: str, description: dict[str, Any]) -> bool:
+    """Whether a unit has a record of this tracker and the boxes that belong to it."""
     try:
-        return read_run(workdir, unit, protocol=protocol) is not None
+        return read_run(workdir, unit, description, protocol=protocol) is not None
     except InputError:
         return False
 
@@ -273,6 +274,7 @@ def run_unit(
     make_folder(files.times.parent)
     with named_errors(files.record):
         files.record.unlink(missing_ok=True)
+        files.boxes.unlink(missing_ok=True)
     sequence = cut(target.read(), settings["max_frames"])
     states: deque[Any] = deque(maxlen=2)
 

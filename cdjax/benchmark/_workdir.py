@@ -179,6 +179,7 @@ def open_workdir(
         place = path / EXPERIMENT
         stored = read_json(place) if place.exists() else {**settings, "units": {}}
         compare(place, stored, settings, IDENTITY)
+        stored["dataset_root"] = settings["dataset_root"]
         for label, description in trackers.items():
             _join(path / label / TRACKER, description, anew=anew)
         work = stored["units"]
@@ -195,9 +196,11 @@ def _join(place: Path, description: Mapping[str, Any], *, anew: bool) -> None:
     if place.exists():
         stored = read_json(place)
         if anew and stored.get("config_hash") != wanted["config_hash"]:
-            # Records first: without one, nothing else counts.
-            for record in sorted(place.parent.glob("*.json"), key=lambda p: p == place):
-                record.unlink()
+            # Records go first, since without one nothing else counts, and the tracker last.
+            for kind in ("*.json", "*.txt"):
+                for path in place.parent.glob(kind):
+                    if path != place:
+                        path.unlink(missing_ok=True)
         else:
             compare(place, stored, wanted, DECISIVE)
     make_folder(place.parent)
@@ -270,7 +273,7 @@ def load_workdir(path: Path) -> Experiment:
             unit = Unit(label, *row)
             files = files_of(path, unit)
             try:
-                run = read_run(path, unit, protocol=settings["protocol"])
+                run = read_run(path, unit, trackers[label], protocol=settings["protocol"])
             except InputError as error:
                 failures.append(
                     {**unit._asdict(), "kind": "", "error": str(error), "traceback": ""}
@@ -285,12 +288,13 @@ def load_workdir(path: Path) -> Experiment:
     return Experiment(path, settings, trackers, runs, failures, pending)
 
 
-def read_run(workdir: Path, unit: Unit, *, protocol: str) -> Run | None:
+def read_run(workdir: Path, unit: Unit, tracker: Mapping[str, Any], *, protocol: str) -> Run | None:
     """Reads a finished unit.
 
     Args:
       workdir: the folder of results.
       unit: the unit.
+      tracker: the contents of its tracker.json.
       protocol: says what its text holds.
 
     Returns:
@@ -303,6 +307,8 @@ def read_run(workdir: Path, unit: Unit, *, protocol: str) -> Run | None:
     if not files.record.exists():
         return None
     record = read_json(files.record)
+    if record.get("config_hash") != tracker["config_hash"]:
+        raise InputError(f"{files.record}: of another config than {TRACKER}; run it again")
     try:
         text = files.boxes.read_bytes()
     except OSError as error:

@@ -57,7 +57,13 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Runs the command."""
-    from cdjax.benchmark import Progress, evaluate, make_entries, select_targets
+    from cdjax.benchmark import (
+        Progress,
+        evaluate,
+        make_entries,
+        missing_targets,
+        select_targets,
+    )
 
     targets = DATASETS[args.dataset](args.root)
     if args.sequences is not None:
@@ -79,6 +85,10 @@ def run(args: argparse.Namespace) -> int:
         )
     print(table(summary))
     print(f"wrote {args.results / 'summary.json'}")
+    if args.sequences is None and (missing := missing_targets(args.dataset, args.root)):
+        print(f"not there, so not in the means: {', '.join(missing)}")
+    for name, sequence in summary["running_elsewhere"]:
+        print(f"still run by another process: {name} on {sequence}")
     failures = summary["failures"]
     if not failures:
         return 0
