@@ -68,9 +68,9 @@ def overlaps(
     found = np.full(len(a), np.nan)
     sizes = np.array([(len(p), len(q)) for p, q in zip(a, b, strict=True)]).reshape(-1, 2)
     for size in np.unique(sizes, axis=0):
-        if (size < 4).any() or (size % 2).any():
+        if wrong := [n for n in size.tolist() if n < 4 or n % 2]:
             raise InputError(
-                f"a region of {min(size)} numbers; give x,y,w,h or the corners of a polygon"
+                f"a region of {wrong[0]} numbers; give x,y,w,h or the corners of a polygon"
             )
         rows = np.flatnonzero((sizes == size).all(axis=1))
         first = np.array([a[int(i)] for i in rows], np.float64)

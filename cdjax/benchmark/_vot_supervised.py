@@ -132,13 +132,13 @@ def run_supervised(
 
 
 def format_rows(rows: Iterable[Row]) -> str:
-    r"""Writes rows as VOT's text; numbers read back as they were.
+    r"""Writes rows as VOT's text; numbers read back as the same float32.
 
     Args:
       rows: one a frame.
 
     Returns:
-      A line a row, with the digits that float32 needs where the numbers are float32's.
+      A line a row; as many digits as float32 needs, where the numbers are float32's.
 
     Example:
       >>> format_rows([1, np.array([1.5, 2.0, 30.0, 40.25]), 2])
