@@ -21,7 +21,7 @@ import numpy as np
 
 from cdjax._errors import InputError
 from cdjax.benchmark._claims import claim
-from cdjax.benchmark._results import finite, make_folder, write_json
+from cdjax.benchmark._results import finite, make_folder, named_errors, write_json
 from cdjax.benchmark._vot_supervised import parse_rows
 from cdjax.boxes import Boxes, from_otb
 
@@ -180,8 +180,14 @@ def open_workdir(
         stored = read_json(place) if place.exists() else {**settings, "units": {}}
         compare(place, stored, settings, IDENTITY)
         stored["dataset_root"] = settings["dataset_root"]
-        for label, description in trackers.items():
-            _join(path / label / TRACKER, description, anew=anew)
+        wanted = {path / k / TRACKER: finite(dict(v)) for k, v in trackers.items()}
+        # All are compared before anything is written.
+        changed = {p: p.exists() and _has_changed(p, new, anew=anew) for p, new in wanted.items()}
+        for tracker, new in wanted.items():
+            if changed[tracker]:
+                _clear(tracker.parent)
+            make_folder(tracker.parent)
+            _write_changed(tracker, new)
         work = stored["units"]
         for label in trackers:
             known = [Unit(label, *unit) for unit in work.get(label, [])]
@@ -190,21 +196,21 @@ def open_workdir(
         _write_changed(place, stored)
 
 
-def _join(place: Path, description: Mapping[str, Any], *, anew: bool) -> None:
-    """Writes a tracker.json, or compares it with the one there."""
-    wanted = finite(dict(description))
-    if place.exists():
-        stored = read_json(place)
-        if anew and stored.get("config_hash") != wanted["config_hash"]:
-            # Records go first, since without one nothing else counts, and the tracker last.
-            for kind in ("*.json", "*.txt"):
-                for path in place.parent.glob(kind):
-                    if path != place:
-                        path.unlink(missing_ok=True)
-        else:
-            compare(place, stored, wanted, DECISIVE)
-    make_folder(place.parent)
-    _write_changed(place, wanted)
+def _has_changed(place: Path, wanted: Mapping[str, Any], *, anew: bool) -> bool:
+    """Compares a tracker.json with the one wanted; raises InputError unless it may change."""
+    stored = read_json(place)
+    if not anew:
+        compare(place, stored, wanted, DECISIVE)
+    return stored.get("config_hash") != wanted["config_hash"]
+
+
+def _clear(folder: Path) -> None:
+    """Removes a tracker's results: records first, since without one nothing else counts."""
+    with named_errors(folder):
+        for kind in ("*.json", "*.txt"):
+            for path in folder.glob(kind):
+                if path.name != TRACKER:
+                    path.unlink(missing_ok=True)
 
 
 def _write_changed(place: Path, content: Any) -> None:

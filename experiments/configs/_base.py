@@ -20,7 +20,7 @@ def experiment(*trackers: str, paper: dict[str, Any] | None = None, **settings: 
     return ConfigDict(
         {
             "trackers": trackers,
-            "dataset": "otb",
+            "dataset": "otb100",
             "protocol": "ope",
             "max_frames": config_dict.placeholder(int),
             "seeds": (0,),

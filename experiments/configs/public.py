@@ -16,4 +16,5 @@ def get_config() -> ConfigDict:
         "CF2-V-11+12+21",
         "DeepCD-H",
         "CF2-H",
+        dataset="otb",
     )

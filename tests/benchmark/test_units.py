@@ -287,6 +287,8 @@ def test_sigkill_and_two_processes(tmp_path, write_otb):
 
 # Bad input
 
+NEW = entries()[0]._replace(name="new")
+
 
 @pytest.mark.parametrize(
     ("changes", "words"),
@@ -298,7 +300,7 @@ def test_sigkill_and_two_processes(tmp_path, write_otb):
             "weights_sha256 is '",
         ),
         (
-            {"entries": [entries()[0]._replace(description={"config": {"reg": 0.1}})]},
+            {"entries": [NEW, entries()[0]._replace(description={"config": {"reg": 0.1}})]},
             "config.reg is None there, 0.1 here",
         ),
     ],
