@@ -50,7 +50,15 @@ def regions_of(sequence: Sequence) -> tuple[Region, ...]:
 
 
 def first_frames(sequence: Sequence, num_frames: int) -> Sequence:
-    """Returns a sequence's first frames, with all that is said of them."""
+    """Returns a sequence's first frames, with all that is said of them.
+
+    Args:
+      sequence: the sequence.
+      num_frames: how many; all of a shorter sequence.
+
+    Returns:
+      The shorter sequence.
+    """
     n = num_frames
     return sequence._replace(
         frame_paths=sequence.frame_paths[:n],
@@ -192,7 +200,17 @@ def parse_rows(text: str, *, path: Path) -> list[Row]:
 
 
 def read_vot_rows(path: Path) -> list[Row]:
-    """Reads a result file in VOT's format; raises InputError as `parse_rows` does."""
+    """Reads a result file in VOT's format.
+
+    Args:
+      path: the file.
+
+    Returns:
+      A row a line.
+
+    Raises:
+      InputError: if it cannot be read, or as `parse_rows`.
+    """
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
