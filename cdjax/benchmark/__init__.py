@@ -1,12 +1,16 @@
 """Frames in, boxes and scores out; host code."""
 
 from cdjax.benchmark._annotations import load_annotations as load_annotations
+from cdjax.benchmark._config import run_config as run_config
 from cdjax.benchmark._datasets import DATASETS as DATASETS
 from cdjax.benchmark._datasets import attributes_of as attributes_of
 from cdjax.benchmark._datasets import list_targets as list_targets
 from cdjax.benchmark._datasets import missing_targets as missing_targets
 from cdjax.benchmark._draw import draw_frame as draw_frame
 from cdjax.benchmark._draw import open_video as open_video
+from cdjax.benchmark._entries import Entry as Entry
+from cdjax.benchmark._entries import make_entries as make_entries
+from cdjax.benchmark._evaluate import evaluate as evaluate
 from cdjax.benchmark._folder import list_folder as list_folder
 from cdjax.benchmark._folder import list_frames as list_frames
 from cdjax.benchmark._foreign import read_results as read_results
@@ -26,14 +30,15 @@ from cdjax.benchmark._metrics import frame_errors as frame_errors
 from cdjax.benchmark._metrics import precision_curve as precision_curve
 from cdjax.benchmark._metrics import score as score
 from cdjax.benchmark._metrics import success_curve as success_curve
-from cdjax.benchmark._ope import Entry as Entry
 from cdjax.benchmark._ope import Outcome as Outcome
 from cdjax.benchmark._ope import Totals as Totals
-from cdjax.benchmark._ope import evaluate as evaluate
 from cdjax.benchmark._ope import track_sequence as track_sequence
 from cdjax.benchmark._otb import list_otb as list_otb
 from cdjax.benchmark._otb import load_otb as load_otb
+from cdjax.benchmark._progress import Progress as Progress
 from cdjax.benchmark._regions import overlaps as overlaps
+from cdjax.benchmark._replay import Replay as Replay
+from cdjax.benchmark._replay import replay as replay
 from cdjax.benchmark._results import BoxWriter as BoxWriter
 from cdjax.benchmark._results import JsonWriter as JsonWriter
 from cdjax.benchmark._results import read_boxes as read_boxes
@@ -52,6 +57,9 @@ from cdjax.benchmark._statistics import Interval as Interval
 from cdjax.benchmark._statistics import Paired as Paired
 from cdjax.benchmark._statistics import bootstrap as bootstrap
 from cdjax.benchmark._statistics import compare_paired as compare_paired
+from cdjax.benchmark._units import Tally as Tally
+from cdjax.benchmark._units import Watch as Watch
+from cdjax.benchmark._units import run_experiment as run_experiment
 from cdjax.benchmark._vot import list_vot as list_vot
 from cdjax.benchmark._vot import load_vot as load_vot
 from cdjax.benchmark._vot_scores import EAO_INTERVALS as EAO_INTERVALS
@@ -71,14 +79,20 @@ from cdjax.benchmark._vot_toolkit import make_vot_workspace as make_vot_workspac
 from cdjax.benchmark._vot_toolkit import read_vot_workspace as read_vot_workspace
 from cdjax.benchmark._vot_toolkit import run_vot_toolkit as run_vot_toolkit
 from cdjax.benchmark._vot_toolkit import write_vot_trackers as write_vot_trackers
+from cdjax.benchmark._workdir import Experiment as Experiment
+from cdjax.benchmark._workdir import Run as Run
+from cdjax.benchmark._workdir import Unit as Unit
+from cdjax.benchmark._workdir import load_workdir as load_workdir
 
 __all__ = [
     "DATASETS",
     "PRESETS",
     "EAO_INTERVALS",
+    "PRESETS",
     "VOT_PRESETS",
     "BoxWriter",
     "Entry",
+    "Experiment",
     "FrameErrors",
     "FrameRecord",
     "Interval",
@@ -87,14 +101,20 @@ __all__ = [
     "Paired",
     "Prefetch",
     "Preset",
+    "Progress",
+    "Replay",
+    "Run",
     "Score",
     "Sequence",
     "Table",
     "SupervisedRun",
+    "Tally",
     "Target",
     "Totals",
+    "Unit",
     "VOTFigures",
     "VOTScore",
+    "Watch",
     "attributes_of",
     "bootstrap",
     "canonical_name",
@@ -105,6 +125,7 @@ __all__ = [
     "frame_errors",
     "first_frames",
     "format_rows",
+    "frame_errors",
     "judge_vot_workspace",
     "list_folder",
     "list_frames",
@@ -114,6 +135,8 @@ __all__ = [
     "load_annotations",
     "load_otb",
     "load_vot",
+    "load_workdir",
+    "make_entries",
     "make_vot_workspace",
     "missing_targets",
     "open_video",
@@ -130,7 +153,10 @@ __all__ = [
     "read_vot_results",
     "read_vot_rows",
     "read_vot_workspace",
+    "replay",
     "run",
+    "run_config",
+    "run_experiment",
     "run_supervised",
     "run_vot_toolkit",
     "score",

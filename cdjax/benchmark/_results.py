@@ -31,7 +31,7 @@ def renamed_onto(path: Path) -> Path:
     Raises:
       InputError: for a device, pipe or folder, which the rename would destroy.
     """
-    with _named(path):
+    with named_errors(path):
         path = path.resolve()
         if path.exists() and not path.is_file():
             raise InputError(f"{path}: is not a regular file; give the name of a file")
@@ -52,10 +52,10 @@ def check_writable(path: Path, *, renamed: bool = False) -> None:
     if renamed:
         path = renamed_onto(path)
     existed = path.exists()
-    with _named(path), path.open("ab"):
+    with named_errors(path), path.open("ab"):
         pass
     if not existed:
-        path.unlink()
+        path.unlink(missing_ok=True)  # another process may be checking too
 
 
 def make_folder(path: Path) -> Path:
@@ -67,19 +67,23 @@ def make_folder(path: Path) -> Path:
     Raises:
       InputError: if it cannot be made or written to.
     """
-    with _named(path):
+    with named_errors(path):
         path.mkdir(parents=True, exist_ok=True)
     check_writable(path / ".cdjax-check")
     return path
 
 
+class WriteError(InputError):
+    """A file that cannot be written: a full or read-only disk, which no other input mends."""
+
+
 @contextmanager
-def _named(path: Path) -> Iterator[None]:
-    """Turns an OSError into an InputError that names the file."""
+def named_errors(path: Path) -> Iterator[None]:
+    """Turns an OSError into a WriteError that names the file."""
     try:
         yield
     except OSError as error:
-        raise InputError(
+        raise WriteError(
             f"{path}: cannot be written ({error.strerror or error}); choose another place"
         ) from error
 
@@ -105,14 +109,18 @@ class BoxWriter:
         """
         self.path = path
         self._place = part_of(path) if atomic else path
-        with _named(path):
+        with named_errors(path):
             self._file: IO[str] = self._place.open("w", encoding="ascii", newline="\n")
 
     def write(self, box: Float[np.ndarray, "4"]) -> None:
         """Appends a box, corner index from 0."""
         line = ",".join(f"{v:.4f}" for v in to_otb(box.astype(np.float64)[None])[0])
-        with _named(self.path):
-            self._file.write(line + "\n")
+        self.write_text(line + "\n")
+
+    def write_text(self, text: str) -> None:
+        """Appends lines of another format as they are."""
+        with named_errors(self.path):
+            self._file.write(text)
             self._file.flush()
 
     def __enter__(self) -> "BoxWriter":
@@ -124,7 +132,7 @@ class BoxWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        with _named(self.path):
+        with named_errors(self.path):
             self._file.close()
             if kind is None and self._place != self.path:
                 os.replace(self._place, self.path)
@@ -173,9 +181,13 @@ def write_json(path: Path, content: Any) -> None:
     """
     text = json.dumps(finite(content), indent=1, allow_nan=False)
     path = renamed_onto(path)
-    with _named(path):
-        part_of(path).write_text(text + "\n", encoding="utf-8")
-        os.replace(part_of(path), path)
+    with named_errors(path):
+        try:
+            part_of(path).write_text(text + "\n", encoding="utf-8")
+            os.replace(part_of(path), path)
+        except OSError:
+            part_of(path).unlink(missing_ok=True)
+            raise
 
 
 class JsonWriter:
@@ -188,7 +200,7 @@ class JsonWriter:
     def __init__(self, path: Path):
         """Opens the file under .part."""
         self.path = path = renamed_onto(path)
-        with _named(path):
+        with named_errors(path):
             self._file: IO[str] = part_of(path).open("w", encoding="utf-8")
             self._file.write('{\n "boxes": [')
         self._separator = "\n  "
@@ -207,7 +219,7 @@ class JsonWriter:
     def write(self, box: Float[np.ndarray, "4"]) -> None:
         """Appends a box, corner index from 0."""
         numbers = [round(float(v), 4) for v in box]
-        with _named(self.path):
+        with named_errors(self.path):
             self._file.write(self._separator + json.dumps(numbers, allow_nan=False))
         self._separator = ",\n  "
 
@@ -218,7 +230,7 @@ class JsonWriter:
           others: keys beside "boxes"; NaN becomes null.
         """
         rest = json.dumps(finite(others), indent=1, allow_nan=False)
-        with _named(self.path):
+        with named_errors(self.path):
             self._file.write("\n ],")
             self._file.write(rest.removeprefix("{") + "\n")
             self._file.close()

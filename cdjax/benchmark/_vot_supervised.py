@@ -109,7 +109,7 @@ def run_supervised(
     params = jax.device_put(params)
     rows: list[Row] = [SKIPPED] * len(paths)
     totals, index = Totals(), 0
-    with Prefetch(read_images(paths)) as frames:
+    with Prefetch(totals.clocked(read_images(paths))) as frames:
         while index < len(paths):
             if not valid[index]:
                 next(frames)
