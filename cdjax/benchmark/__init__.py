@@ -30,6 +30,7 @@ from cdjax.benchmark._ope import track_sequence as track_sequence
 from cdjax.benchmark._otb import list_otb as list_otb
 from cdjax.benchmark._otb import load_otb as load_otb
 from cdjax.benchmark._progress import Progress as Progress
+from cdjax.benchmark._regions import overlaps as overlaps
 from cdjax.benchmark._replay import Replay as Replay
 from cdjax.benchmark._replay import replay as replay
 from cdjax.benchmark._results import BoxWriter as BoxWriter
@@ -47,6 +48,21 @@ from cdjax.benchmark._units import Watch as Watch
 from cdjax.benchmark._units import run_experiment as run_experiment
 from cdjax.benchmark._vot import list_vot as list_vot
 from cdjax.benchmark._vot import load_vot as load_vot
+from cdjax.benchmark._vot_scores import VOTFigures as VOTFigures
+from cdjax.benchmark._vot_scores import VOTScore as VOTScore
+from cdjax.benchmark._vot_scores import score_supervised as score_supervised
+from cdjax.benchmark._vot_scores import score_unsupervised as score_unsupervised
+from cdjax.benchmark._vot_supervised import SupervisedRun as SupervisedRun
+from cdjax.benchmark._vot_supervised import first_frames as first_frames
+from cdjax.benchmark._vot_supervised import format_rows as format_rows
+from cdjax.benchmark._vot_supervised import parse_rows as parse_rows
+from cdjax.benchmark._vot_supervised import read_vot_rows as read_vot_rows
+from cdjax.benchmark._vot_supervised import run_supervised as run_supervised
+from cdjax.benchmark._vot_toolkit import judge_vot_workspace as judge_vot_workspace
+from cdjax.benchmark._vot_toolkit import make_vot_workspace as make_vot_workspace
+from cdjax.benchmark._vot_toolkit import read_vot_workspace as read_vot_workspace
+from cdjax.benchmark._vot_toolkit import run_vot_toolkit as run_vot_toolkit
+from cdjax.benchmark._vot_toolkit import write_vot_trackers as write_vot_trackers
 from cdjax.benchmark._workdir import Experiment as Experiment
 from cdjax.benchmark._workdir import Run as Run
 from cdjax.benchmark._workdir import Unit as Unit
@@ -66,16 +82,22 @@ __all__ = [
     "Run",
     "Score",
     "Sequence",
+    "SupervisedRun",
     "Tally",
     "Target",
     "Totals",
     "Unit",
+    "VOTFigures",
+    "VOTScore",
     "Watch",
     "attributes_of",
     "canonical_name",
     "canvas_hw",
     "draw_frame",
     "evaluate",
+    "first_frames",
+    "format_rows",
+    "judge_vot_workspace",
     "list_folder",
     "list_frames",
     "list_otb",
@@ -86,22 +108,32 @@ __all__ = [
     "load_vot",
     "load_workdir",
     "make_entries",
+    "make_vot_workspace",
     "missing_targets",
     "open_video",
+    "overlaps",
     "pad_to_canvas",
+    "parse_rows",
     "precision_curve",
     "read_boxes",
     "read_camera",
     "read_image",
     "read_images",
     "read_video",
+    "read_vot_rows",
+    "read_vot_workspace",
     "replay",
     "run",
     "run_config",
     "run_experiment",
+    "run_supervised",
+    "run_vot_toolkit",
     "score",
+    "score_supervised",
+    "score_unsupervised",
     "select_targets",
     "success_curve",
     "track_sequence",
     "write_json",
+    "write_vot_trackers",
 ]

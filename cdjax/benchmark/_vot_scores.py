@@ -173,11 +173,37 @@ class _Scored(NamedTuple):
     starts: list[int]
 
 
+def eao_interval(year: int, interval: tuple[int, int] | None = None) -> tuple[int, int]:
+    """Returns the lengths that EAO averages over: those given, or else the year's.
+
+    Args:
+      year: a key of `EAO_INTERVALS`.
+      interval: first and last length, or None.
+
+    Returns:
+      First and last length.
+
+    Raises:
+      InputError: for a year without interval, or an interval that is none.
+    """
+    if interval is None:
+        if year not in EAO_INTERVALS:
+            known = ", ".join(map(str, EAO_INTERVALS))
+            raise InputError(f"no EAO interval for VOT{year}; there are: {known}")
+        interval = EAO_INTERVALS[year]
+    if not 1 <= interval[0] <= interval[1]:
+        raise InputError(
+            f"EAO interval {interval[0]}..{interval[1]} is empty; give 1 <= low <= high"
+        )
+    return interval
+
+
 def score_supervised(
     runs: Mapping[str, list[Any]],
     sequences: Iterable[Sequence],
     *,
     year: int = 2017,
+    interval: tuple[int, int] | None = None,
     preset: str = "challenge",
     overlap: str | None = None,
 ) -> VOTScore:
@@ -187,6 +213,7 @@ def score_supervised(
       runs: by sequence, the rows of a result, or a list of such, one a repetition.
       sequences: the ground truth, with regions and the frame's size.
       year: whose interval EAO averages over, a key of `EAO_INTERVALS`.
+      interval: first and last length that EAO averages over, instead of the year's.
       preset: a key of `VOT_PRESETS`.
       overlap: kind of overlap, as for `overlaps`, instead of the preset's own.
 
@@ -196,9 +223,7 @@ def score_supervised(
     Raises:
       InputError: for an unknown year, preset or overlap, or if nothing is left to score.
     """
-    if year not in EAO_INTERVALS:
-        known = ", ".join(map(str, EAO_INTERVALS))
-        raise InputError(f"no EAO interval for VOT{year}; there are: {known}")
+    low, high = eao_interval(year, interval)
     rules = _preset(preset)
     kind = overlap or rules.overlap
     chosen, omitted = _match(runs, sequences)
@@ -224,10 +249,9 @@ def score_supervised(
         accuracy = float(np.average(means, weights=lengths))
     weighted = float(np.average(failures, weights=lengths))
     curve = _eao_curve([r for repetitions in scored.values() for r in repetitions], rules)
-    low, high = EAO_INTERVALS[year]
     within = curve[low - 1 : high] if rules.count_start else curve[low : high + 1]
     return VOTScore(
-        rules={**rules.describe(), "overlap": kind, "year": year, "interval": (low, high)},
+        rules={**rules.describe(), "overlap": kind, "year": year, "interval": [low, high]},
         accuracy=accuracy,
         failures=float(failures.sum()),
         robustness=float(100 * failures.sum() / lengths.sum()),

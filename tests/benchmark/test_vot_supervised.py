@@ -60,24 +60,31 @@ def test_second_and_later_restarts_compile_nothing(tmp_path):
     background = rng.integers(0, 255, (96, 128, 3), np.uint8)
     target = rng.integers(0, 255, (20, 20, 3), np.uint8)
     paths, boxes = [], []
-    for index in range(24):  # the target is elsewhere in every sixth frame
-        x, y = (8 + index, 10) if index % 6 < 4 else (96, 70)
+    for index in range(24):
         frame = background.copy()
-        frame[y : y + 20, x : x + 20] = target
+        frame[10:30, 8 + index : 28 + index] = target
         paths.append(tmp_path / f"{index:03d}.png")
         cv2.imwrite(str(paths[-1]), frame)
-        boxes.append([8 + index, 10, 20, 20] if index % 6 != 3 else [100, 5, 8, 8])
-    sequence = Sequence("jumps", tuple(paths), np.array(boxes, float))
-    tracker = cdjax.make("DeepCD-H")
-    compiled = []
-    jax.monitoring.register_event_duration_secs_listener(
-        lambda name, seconds, **_: compiled.append(name) if "backend_compile" in name else None
+        lost = index % 8 == 3  # the ground truth is, not the tracker
+        boxes.append([100, 60, 8, 8] if lost else [8 + index, 10, 20, 20])
+    sequence = Sequence("lost", tuple(paths), np.array(boxes, float))
+    compiled, after = [], {}
+
+    def listen(name, seconds, **_):
+        if "backend_compile" in name:
+            compiled.append(name)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    result = run_supervised(
+        cdjax.make("DeepCD-H:patch_px=48,grid=12,num_channels=8"),
+        {},
+        sequence,
+        on_record=lambda record: after.update({record.frame_index: len(compiled)}),
     )
-    counts = []
-    rows = run_supervised(tracker, {}, sequence, on_record=lambda r: counts.append(len(compiled)))
-    codes = [row for row in rows.rows if isinstance(row, int)]
-    assert codes.count(1) >= 3
-    print(codes, counts)
+    assert [row for row in result.rows if isinstance(row, int)] == [1, 2, 0, 0, 0, 0] * 3
+    assert after[0] >= 1
+    assert after[3] > after[1]  # a program of its own for the compacted state
+    assert after[19] == after[3]  # two restarts later
 
 
 def test_text_reads_back(tmp_path):
