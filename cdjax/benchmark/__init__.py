@@ -13,6 +13,8 @@ from cdjax.benchmark._entries import make_entries as make_entries
 from cdjax.benchmark._evaluate import evaluate as evaluate
 from cdjax.benchmark._folder import list_folder as list_folder
 from cdjax.benchmark._folder import list_frames as list_frames
+from cdjax.benchmark._foreign import read_results as read_results
+from cdjax.benchmark._foreign import read_vot_results as read_vot_results
 from cdjax.benchmark._frames import Prefetch as Prefetch
 from cdjax.benchmark._frames import canvas_hw as canvas_hw
 from cdjax.benchmark._frames import pad_to_canvas as pad_to_canvas
@@ -20,7 +22,11 @@ from cdjax.benchmark._frames import read_camera as read_camera
 from cdjax.benchmark._frames import read_image as read_image
 from cdjax.benchmark._frames import read_images as read_images
 from cdjax.benchmark._frames import read_video as read_video
+from cdjax.benchmark._metrics import PRESETS as PRESETS
+from cdjax.benchmark._metrics import FrameErrors as FrameErrors
+from cdjax.benchmark._metrics import Preset as Preset
 from cdjax.benchmark._metrics import Score as Score
+from cdjax.benchmark._metrics import frame_errors as frame_errors
 from cdjax.benchmark._metrics import precision_curve as precision_curve
 from cdjax.benchmark._metrics import score as score
 from cdjax.benchmark._metrics import success_curve as success_curve
@@ -37,12 +43,20 @@ from cdjax.benchmark._results import BoxWriter as BoxWriter
 from cdjax.benchmark._results import JsonWriter as JsonWriter
 from cdjax.benchmark._results import read_boxes as read_boxes
 from cdjax.benchmark._results import write_json as write_json
+from cdjax.benchmark._robustness import sre_boxes as sre_boxes
+from cdjax.benchmark._robustness import tre_starts as tre_starts
 from cdjax.benchmark._runner import FrameRecord as FrameRecord
 from cdjax.benchmark._runner import run as run
+from cdjax.benchmark._scoring import Table as Table
+from cdjax.benchmark._scoring import score_results as score_results
 from cdjax.benchmark._sequence import Sequence as Sequence
 from cdjax.benchmark._sequence import Target as Target
 from cdjax.benchmark._sequence import canonical_name as canonical_name
 from cdjax.benchmark._sequence import select_targets as select_targets
+from cdjax.benchmark._statistics import Interval as Interval
+from cdjax.benchmark._statistics import Paired as Paired
+from cdjax.benchmark._statistics import bootstrap as bootstrap
+from cdjax.benchmark._statistics import compare_paired as compare_paired
 from cdjax.benchmark._units import Tally as Tally
 from cdjax.benchmark._units import Watch as Watch
 from cdjax.benchmark._units import run_experiment as run_experiment
@@ -70,19 +84,25 @@ from cdjax.benchmark._workdir import load_workdir as load_workdir
 
 __all__ = [
     "DATASETS",
+    "PRESETS",
     "BoxWriter",
     "Entry",
     "Experiment",
+    "FrameErrors",
     "FrameRecord",
+    "Interval",
     "JsonWriter",
     "Outcome",
+    "Paired",
     "Prefetch",
+    "Preset",
     "Progress",
     "Replay",
     "Run",
     "Score",
     "Sequence",
     "SupervisedRun",
+    "Table",
     "Tally",
     "Target",
     "Totals",
@@ -91,12 +111,15 @@ __all__ = [
     "VOTScore",
     "Watch",
     "attributes_of",
+    "bootstrap",
     "canonical_name",
     "canvas_hw",
+    "compare_paired",
     "draw_frame",
     "evaluate",
     "first_frames",
     "format_rows",
+    "frame_errors",
     "judge_vot_workspace",
     "list_folder",
     "list_frames",
@@ -119,7 +142,9 @@ __all__ = [
     "read_camera",
     "read_image",
     "read_images",
+    "read_results",
     "read_video",
+    "read_vot_results",
     "read_vot_rows",
     "read_vot_workspace",
     "replay",
@@ -129,11 +154,14 @@ __all__ = [
     "run_supervised",
     "run_vot_toolkit",
     "score",
+    "score_results",
     "score_supervised",
     "score_unsupervised",
     "select_targets",
+    "sre_boxes",
     "success_curve",
     "track_sequence",
+    "tre_starts",
     "write_json",
     "write_vot_trackers",
 ]

@@ -1,14 +1,17 @@
 """Reads result files of any toolkit: folders of text files, or one .npz."""
 
+import glob
 import zipfile
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
 from cdjax._errors import InputError
-from cdjax.benchmark._sequence import Sequence
+from cdjax.benchmark._sequence import Sequence, canonical_name
 from cdjax.boxes import Boxes, from_otb
 
 _SUFFIXES = (".txt", ".csv")
@@ -30,7 +33,8 @@ def read_results(path: Path, sequences: Iterable[Sequence], *, origin: int = 1) 
 
     Returns:
       Boxes from 0 by the sequence's name here, as many as there are in the file (there may
-      be none). Results of unknown sequences keep their own names and come last.
+      be none). Results of unknown sequences come last, under their own names and without
+      boxes: they are not read.
 
     Raises:
       InputError: naming the file, the line and what is wrong; or if there is no result of
@@ -40,40 +44,25 @@ def read_results(path: Path, sequences: Iterable[Sequence], *, origin: int = 1) 
     if origin not in (0, 1):
         raise InputError(f"origin {origin}: pixels count from 0 or from 1")
     if path.is_dir():
-        found = {file: file.stem for file in _text_files(path)}
-        read = {file: _read_text for file in found}
+        found = [(file.stem, partial(_read_text, file)) for file in _text_files(path)]
     elif path.suffix.lower() == ".npz" and path.is_file():
         arrays = _load_npz(path)
-        found = {name: name for name in arrays}
-        read = {name: lambda name: _check(arrays[name], f"{path}:{name}") for name in found}
+        found = [(name, partial(_check, array, f"{path}:{name}")) for name, array in arrays.items()]
     else:
         raise InputError(f"{path}: no such folder or .npz of results; check the path")
-    sources, unknown = {}, {}
-    for source, text in found.items():
-        name = _known_name(text, known)
-        if name in sources:
-            raise InputError(f"{path}: {sources[name]} and {source} are both {name}; remove one")
+    boxes, texts, unknown = {}, {}, []
+    for text, read in found:
+        name = canonical_name(text, known)
         if name is None:
-            unknown[text] = source
+            unknown.append(text)
+        elif name in texts:
+            raise InputError(f"{path}: {texts[name]} and {text} are both {name}; remove one")
         else:
-            sources[name] = source
-    if not sources:
-        raise InputError(_nothing_known(path, list(unknown), known))
-    boxes = {}
-    for name, source in {**sources, **unknown}.items():
-        rows = read[source](source)
-        boxes[name] = from_otb(rows) if origin == 1 else rows
-    return boxes
-
-
-def _known_name(text: str, known: list[str]) -> str | None:
-    """Returns which of the sequences a name stands for."""
-    plain = {_plain(name): name for name in known}
-    return text if text in known else plain.get(_plain(text))
-
-
-def _plain(name: str) -> str:
-    return "".join(letter for letter in name.lower() if letter.isalnum())
+            rows, texts[name] = read(), text
+            boxes[name] = from_otb(rows) if origin == 1 else rows
+    if not boxes:
+        raise InputError(_nothing_known(path, unknown, known))
+    return boxes | {name: np.empty((0, 4)) for name in unknown}
 
 
 def _text_files(folder: Path) -> list[Path]:
@@ -119,7 +108,7 @@ def _is_number(word: str) -> bool:
 def _load_npz(path: Path) -> dict[str, np.ndarray]:
     """Loads all arrays of a .npz."""
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise InputError(f"{path}: is not a whole .npz ({error}); restore it") from error
@@ -140,7 +129,7 @@ def _nothing_known(path: Path, unknown: list[str], known: list[str]) -> str:
         inside = [
             folder.name
             for folder in sorted(path.iterdir())
-            if folder.is_dir() and any(_known_name(f.stem, known) for f in _text_files(folder))
+            if folder.is_dir() and any(canonical_name(f.stem, known) for f in _text_files(folder))
         ]
         if inside:
             return f"{path}: no results here; give one of its folders: {_few(inside)}"
@@ -154,3 +143,40 @@ def _nothing_known(path: Path, unknown: list[str], known: list[str]) -> str:
 
 def _few(names: list[str]) -> str:
     return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+
+
+def read_vot_results(path: Path, sequences: Iterable[Sequence]) -> dict[str, list[Any]]:
+    """Reads a tracker's results in VOT's layout, a folder a sequence.
+
+    Args:
+      path: the folder that holds `<sequence>/<sequence>_001.txt` and further repetitions;
+        or the one above, if that folder is its baseline/.
+      sequences: of the year.
+
+    Returns:
+      The repetitions of each sequence, rows as `parse_rows` gives them. Results of unknown
+      sequences keep their own names.
+
+    Raises:
+      InputError: naming the file and the line that is none, or if there is no result of
+        any of the sequences.
+    """
+    from cdjax.benchmark._vot_supervised import read_vot_rows
+
+    path, known = Path(path), [sequence.name for sequence in sequences]
+    if not path.is_dir():
+        raise InputError(f"{path}: no such folder of results; check the path")
+    if (path / "baseline").is_dir():
+        path = path / "baseline"
+    runs: dict[str, list[Any]] = {}
+    for folder in sorted(folder for folder in path.iterdir() if folder.is_dir()):
+        if files := sorted(folder.glob(f"{glob.escape(folder.name)}_[0-9][0-9][0-9].txt")):
+            name = canonical_name(folder.name, known) or folder.name
+            if name in runs:
+                raise InputError(f"{path}: two folders are {name}; remove one")
+            runs[name] = [read_vot_rows(file) for file in files]
+    if not set(runs) & set(known):
+        if not runs:
+            raise InputError(f"{path}: no results (<sequence>/<sequence>_001.txt); check the path")
+        raise InputError(_nothing_known(path, list(runs), known))
+    return runs

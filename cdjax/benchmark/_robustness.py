@@ -135,7 +135,7 @@ def tre_starts(truth: Boxes, *, name: str | None = None) -> list[int]:
       >>> tre_starts(np.full((120, 4), 5.0))[:5]
       [0, 5, 10, 15, 21]
     """
-    allowed = (to_otb(truth) > 0).all(axis=1)
+    allowed = np.asarray((to_otb(truth) > 0).all(axis=1))
     for span in _OMITTED.get(name or "", "").split():
         first, last = map(int, span.split("-"))
         allowed[first - 1 : last] = False

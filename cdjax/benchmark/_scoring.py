@@ -117,9 +117,8 @@ def score_results(
             table.omitted[sequence.name] = "no result"
             continue
         boxes = np.asarray(results[sequence.name], np.float64)
-        notes = []
         try:
-            boxes, truth = fit_rows(boxes, sequence, preset=preset, notes=notes)
+            boxes, truth, note = fit_rows(boxes, sequence, preset=preset)
             scored = score(boxes, truth, preset=preset)
         except InputError as error:
             table.omitted[sequence.name] = str(error)
@@ -127,53 +126,47 @@ def score_results(
         if not scored.num_frames:
             table.omitted[sequence.name] = "no frame with ground truth"
             continue
-        if bad := int((~has_target(boxes)).sum()):
-            notes.append(f"{bad} of {len(boxes)} results are no boxes (NaN or no size)")
         table.scores[sequence.name] = scored
-        if notes:
-            table.notes[sequence.name] = "; ".join(notes)
+        if bad := int((~has_target(boxes)).sum()):
+            note += "; " * bool(note)
+            note += f"{bad} of {len(boxes)} results are no boxes (NaN or no size)"
+        if note:
+            table.notes[sequence.name] = note
     return table._replace(extra=tuple(name for name in results if name not in known))
 
 
 def fit_rows(
-    boxes: Boxes,
-    sequence: Sequence,
-    *,
-    preset: str | Preset = "otb",
-    notes: list[str] | None = None,
-) -> tuple[Boxes, Float[np.ndarray, "n 4"]]:
+    boxes: Boxes, sequence: Sequence, *, preset: str | Preset = "otb"
+) -> tuple[Float[np.ndarray, "r 4"], Float[np.ndarray, "t 4"], str]:
     """Makes results and ground truth equally long, by the preset's rule.
 
     Args:
       boxes: the results.
       sequence: whose ground truth.
       preset: whose rules.
-      notes: what was done is appended to it.
 
     Returns:
-      Results and ground truth for `score`.
+      Results and ground truth for `score`, and what was done; "" for nothing.
 
     Raises:
       InputError: if there is no row, or the preset refuses other numbers of rows.
     """
     preset, truth = find_preset(preset), sequence.boxes
     num_rows, num_frames = len(boxes), len(truth)
-    note = f"{num_rows} of {num_frames} rows"
     if not num_rows:
         raise InputError("no rows in the result")
-    if num_rows == num_frames + _ROWS_BEFORE.get(sequence.name, num_frames + 1):
-        boxes = boxes[num_rows - num_frames :]
+    if num_rows == num_frames:
+        return boxes, truth, ""
+    if num_rows == num_frames + _ROWS_BEFORE.get(sequence.name, np.nan):
         note = f"{num_rows} rows for {num_frames} frames: without those before the annotation"
-    elif num_rows != num_frames and preset.length == "refuse":
-        raise InputError(f"{note}, and {preset.name} wants all")
-    elif num_rows > num_frames:
-        boxes = boxes[:num_frames]
+        return boxes[num_rows - num_frames :], truth, note
+    if preset.length == "refuse":
+        raise InputError(f"{num_rows} rows for {num_frames} frames, and {preset.name} wants all")
+    if num_rows > num_frames:
         note = f"{num_rows} rows for {num_frames} frames: the last are cut"
-    elif num_rows < num_frames and preset.length == "pad":
-        note += ": the others count as boxes of zeros"
-    elif num_rows < num_frames:
-        truth = truth[:num_rows]
-        note += ": only these frames are scored"
-    if num_rows != num_frames and notes is not None:
-        notes.append(note)
-    return boxes, truth
+        return boxes[:num_frames], truth, note
+    if preset.length == "pad":
+        note = f"{num_rows} of {num_frames} rows: the others count as boxes of zeros"
+        return boxes, truth, note
+    note = f"{num_rows} of {num_frames} rows: only these frames are scored"
+    return boxes, truth[:num_rows], note

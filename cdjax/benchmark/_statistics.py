@@ -45,7 +45,12 @@ class Paired(NamedTuple):
 
 
 def bootstrap(
-    values: Any, *, level: float = 0.95, num_draws: int = 10_000, seed: int = 0
+    values: Any,
+    *,
+    weights: Any = None,
+    level: float = 0.95,
+    num_draws: int = 10_000,
+    seed: int = 0,
 ) -> Interval:
     """Estimates the interval of a mean by drawing sequences with replacement.
 
@@ -54,6 +59,7 @@ def bootstrap(
 
     Args:
       values: a figure a sequence.
+      weights: what each sequence counts, such as its frames; equal by default.
       level: share of the draws inside the interval.
       num_draws: draws.
       seed: of the draws.
@@ -62,7 +68,8 @@ def bootstrap(
       The mean and the interval; NaN for no value.
 
     Raises:
-      InputError: for a value that is not finite, or a level outside (0, 1).
+      InputError: for a value that is not finite, a weight that is not positive, or a level
+        outside (0, 1).
 
     Example:
       >>> bootstrap([0.5, 0.5, 0.5])
@@ -73,9 +80,13 @@ def bootstrap(
         raise InputError(f"level {level}: must lie between 0 and 1, as 0.95 does")
     if not array.size:
         return Interval(np.nan, np.nan, np.nan)
-    means = _draws(array.size, num_draws, seed) @ array / array.size
+    weight = np.ones(array.size) if weights is None else _finite(weights)
+    if weight.shape != array.shape or (weight <= 0).any():
+        raise InputError(f"weights: give a positive one for each of {array.size} values")
+    draws = _draws(array.size, num_draws, seed)
+    means = draws @ (array * weight) / (draws @ weight)
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(float(array.mean()), float(low), float(high))
+    return Interval(float(np.average(array, weights=weight)), float(low), float(high))
 
 
 def compare_paired(

@@ -9,7 +9,16 @@ from importlib.metadata import version
 from typing import NoReturn
 
 from cdjax._errors import InputError
-from cdjax.cli import _demo, _evaluate, _info, _replay, _speed, _track, _weights
+from cdjax.cli import (
+    _demo,
+    _evaluate,
+    _info,
+    _replay,
+    _score,
+    _speed,
+    _track,
+    _weights,
+)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -26,7 +35,16 @@ def _parser() -> argparse.ArgumentParser:
     subparsers = parser.add_subparsers(
         title="commands", metavar="COMMAND", required=True, parser_class=_Parser
     )
-    for command in (_track, _evaluate, _demo, _replay, _speed, _weights, _info):
+    for command in (
+        _track,
+        _evaluate,
+        _replay,
+        _score,
+        _demo,
+        _speed,
+        _weights,
+        _info,
+    ):
         command.add_parser(subparsers)
     return parser
 

@@ -71,3 +71,12 @@ def test_equal_trackers_and_none():
     assert np.isnan(compare_paired([], []).p_value)
     with pytest.raises(InputError, match="2 and 3 sequences"):
         compare_paired([1, 2], [1, 2, 3])
+
+
+def test_weights():
+    # A sequence of no other weight is a mean of the pooled frames.
+    weighted = bootstrap([0.0, 1.0], weights=[1, 3])
+    assert weighted == (0.75, 0.0, 1.0)
+    assert bootstrap(VALUES, weights=np.full(100, 2.0)) == pytest.approx(bootstrap(VALUES))
+    with pytest.raises(InputError, match="a positive one for each of 2 values"):
+        bootstrap([0.0, 1.0], weights=[1, 0])
