@@ -10,10 +10,12 @@ from typing import NoReturn
 
 from cdjax._errors import InputError
 from cdjax.cli import (
+    _compare,
     _demo,
     _evaluate,
     _info,
     _replay,
+    _report,
     _score,
     _speed,
     _track,
@@ -40,6 +42,8 @@ def _parser() -> argparse.ArgumentParser:
         _evaluate,
         _replay,
         _score,
+        _report,
+        _compare,
         _demo,
         _speed,
         _weights,
