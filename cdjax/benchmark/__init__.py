@@ -8,6 +8,12 @@ from cdjax.benchmark._datasets import list_targets as list_targets
 from cdjax.benchmark._datasets import missing_targets as missing_targets
 from cdjax.benchmark._draw import draw_frame as draw_frame
 from cdjax.benchmark._draw import open_video as open_video
+from cdjax.benchmark._entrants import Attempt as Attempt
+from cdjax.benchmark._entrants import Entrant as Entrant
+from cdjax.benchmark._entrants import Scored as Scored
+from cdjax.benchmark._entrants import entrants_of as entrants_of
+from cdjax.benchmark._entrants import import_entrant as import_entrant
+from cdjax.benchmark._entrants import score_entrant as score_entrant
 from cdjax.benchmark._entries import Entry as Entry
 from cdjax.benchmark._entries import make_entries as make_entries
 from cdjax.benchmark._evaluate import evaluate as evaluate
@@ -22,6 +28,7 @@ from cdjax.benchmark._frames import read_camera as read_camera
 from cdjax.benchmark._frames import read_image as read_image
 from cdjax.benchmark._frames import read_images as read_images
 from cdjax.benchmark._frames import read_video as read_video
+from cdjax.benchmark._html import render_html as render_html
 from cdjax.benchmark._metrics import PRESETS as PRESETS
 from cdjax.benchmark._metrics import FrameErrors as FrameErrors
 from cdjax.benchmark._metrics import Preset as Preset
@@ -35,10 +42,13 @@ from cdjax.benchmark._ope import Totals as Totals
 from cdjax.benchmark._ope import track_sequence as track_sequence
 from cdjax.benchmark._otb import list_otb as list_otb
 from cdjax.benchmark._otb import load_otb as load_otb
+from cdjax.benchmark._plots import draw_report as draw_report
 from cdjax.benchmark._progress import Progress as Progress
 from cdjax.benchmark._regions import overlaps as overlaps
 from cdjax.benchmark._replay import Replay as Replay
 from cdjax.benchmark._replay import replay as replay
+from cdjax.benchmark._report import Report as Report
+from cdjax.benchmark._report import make_report as make_report
 from cdjax.benchmark._results import BoxWriter as BoxWriter
 from cdjax.benchmark._results import JsonWriter as JsonWriter
 from cdjax.benchmark._results import read_boxes as read_boxes
@@ -91,6 +101,8 @@ __all__ = [
     "PRESETS",
     "VOT_PRESETS",
     "BoxWriter",
+    "Attempt",
+    "Entrant",
     "Entry",
     "Experiment",
     "FrameErrors",
@@ -103,8 +115,10 @@ __all__ = [
     "Preset",
     "Progress",
     "Replay",
+    "Report",
     "Run",
     "Score",
+    "Scored",
     "Sequence",
     "Table",
     "SupervisedRun",
@@ -121,11 +135,14 @@ __all__ = [
     "canvas_hw",
     "compare_paired",
     "draw_frame",
+    "draw_report",
+    "entrants_of",
     "evaluate",
     "frame_errors",
     "first_frames",
     "format_rows",
     "frame_errors",
+    "import_entrant",
     "judge_vot_workspace",
     "list_folder",
     "list_frames",
@@ -137,6 +154,7 @@ __all__ = [
     "load_vot",
     "load_workdir",
     "make_entries",
+    "make_report",
     "make_vot_workspace",
     "missing_targets",
     "open_video",
@@ -153,6 +171,7 @@ __all__ = [
     "read_vot_results",
     "read_vot_rows",
     "read_vot_workspace",
+    "render_html",
     "replay",
     "run",
     "run_config",
@@ -160,6 +179,7 @@ __all__ = [
     "run_supervised",
     "run_vot_toolkit",
     "score",
+    "score_entrant",
     "score_results",
     "score_supervised",
     "score_unsupervised",

@@ -9,7 +9,18 @@ from importlib.metadata import version
 from typing import NoReturn
 
 from cdjax._errors import InputError
-from cdjax.cli import _demo, _evaluate, _info, _replay, _score, _speed, _track, _weights
+from cdjax.cli import (
+    _compare,
+    _demo,
+    _evaluate,
+    _info,
+    _replay,
+    _report,
+    _score,
+    _speed,
+    _track,
+    _weights,
+)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -26,7 +37,19 @@ def _parser() -> argparse.ArgumentParser:
     subparsers = parser.add_subparsers(
         title="commands", metavar="COMMAND", required=True, parser_class=_Parser
     )
-    for command in (_track, _evaluate, _demo, _replay, _score, _speed, _weights, _info):
+    commands = (
+        _track,
+        _evaluate,
+        _report,
+        _compare,
+        _score,
+        _replay,
+        _demo,
+        _speed,
+        _weights,
+        _info,
+    )
+    for command in commands:
         command.add_parser(subparsers)
     return parser
 
