@@ -48,6 +48,25 @@ class Sequence(NamedTuple):
     hw: tuple[int, int] | None = None
 
 
+def first_frames(sequence: Sequence, num_frames: int | None) -> Sequence:
+    """Returns a sequence's first frames, with all that is said of them.
+
+    Args:
+      sequence: the sequence.
+      num_frames: how many; all of them if None or if there are fewer.
+
+    Returns:
+      The shorter sequence.
+    """
+    span = slice(num_frames)
+    return sequence._replace(
+        frame_paths=sequence.frame_paths[span],
+        boxes=sequence.boxes[span],
+        regions=None if sequence.regions is None else sequence.regions[span],
+        frame_tags={tag: where[span] for tag, where in sequence.frame_tags.items()},
+    )
+
+
 class Target(NamedTuple):
     """A sequence as found on disk, not yet read.
 
