@@ -55,10 +55,10 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _join_negative(argv: Sequence[str]) -> list[str]:
-    """Joins --box and a value with a leading minus, which argparse would refuse."""
+    """Joins --box and a value with a leading minus, as in -inf, which argparse would refuse."""
     joined: list[str] = []
     for word in argv:
-        if joined and joined[-1] == "--box" and re.match(r"-[0-9.]", word):
+        if joined and joined[-1] == "--box" and re.match("-[^-]", word):
             joined[-1] = f"--box={word}"
         else:
             joined.append(word)
