@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from cdjax._errors import InputError
+from cdjax.cli import _interrupt
 
 _PREFERRED = "DeepCD-V-11+12+21"
 _FALLBACK = "DeepCD-H"
@@ -108,7 +109,7 @@ def run(args: argparse.Namespace) -> int:
             if start is None:
                 start, frames = _ask_box(decoded, args.source)
             records = run_tracker(tracker, params, frames, start, max_frames=args.max_frames)
-            for record in records:
+            for record in _interrupt.between(records):
                 if record.frame_index == 0:
                     outputs.open(record)
                 totals.add(record)
