@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from cdjax._errors import InputError
-from cdjax.benchmark._results import check_writable
+from cdjax.benchmark._results import check_writable, named_errors
 
 GREEN, ORANGE, CYAN = (60, 220, 60), (255, 150, 20), (40, 200, 255)
 WHITE = (255, 255, 255)
@@ -86,13 +86,8 @@ class VideoWriter:
         if not writer.isOpened():
             if not existed:
                 place.unlink(missing_ok=True)
-            try:
-                with tempfile.TemporaryFile(dir=place.parent) as file:
-                    file.write(bytes(4096))
-            except OSError as error:
-                raise InputError(
-                    f"{self.path}: cannot be written ({error.strerror}); choose another path"
-                ) from error
+            with named_errors(self.path), tempfile.TemporaryFile(dir=place.parent) as file:
+                file.write(bytes(4096))  # no room would be another reason
             raise InputError(
                 f"{self.path}: this OpenCV cannot encode mp4v video of "
                 f"{even[0]}x{even[1]} px at {fps} frames/s; install opencv-python "
