@@ -83,6 +83,30 @@ def crop_patch(
     return jnp.mean(cells, axis=(1, 3))
 
 
+def whole_pixels(
+    centre: Float[Array, "2"], region_hw: Float[Array, "2"]
+) -> tuple[Float[Array, "2"], Float[Array, "2"]]:
+    """Rounds a region to whole pixels, as trackers do that cut pixels out and resize them.
+
+    `crop_patch` of the result samples where a linear resize of the cut pixels does; only samples
+    less than half a pixel from the region's edge see the pixels beyond it.
+
+    Args:
+      centre: (x, y) of the region's centre, px.
+      region_hw: height and width of the region, px.
+
+    Returns:
+      Both, with sides of 2 px or more around the pixel nearest to the centre; an even side reaches
+      one pixel further right or down.
+
+    References:
+      [1] Danelljan et al., ECO, 2017, its `sample_patch.m`. Differs: large regions are not
+        decimated first; `supersample` averages them instead.
+    """
+    sides = jnp.maximum(jnp.floor(region_hw + 0.5), 2.0)
+    return jnp.floor(centre + 0.5) + 0.5 * (sides[::-1] % 2 == 0), sides
+
+
 def scale_pyramid(
     frame: Shaped[Array, "H W ch"],
     centre: Float[Array, "2"],
