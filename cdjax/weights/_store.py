@@ -19,6 +19,7 @@ from cdjax._types import Params
 from cdjax.deep_features import layers_of
 from cdjax.weights._convert import Converted, convert_file
 from cdjax.weights._sources import licence_of
+from cdjax.weights._tables import COLOR_TABLE
 
 _MANIFEST = "manifest.json"
 _ARRAYS = "params"
@@ -31,14 +32,14 @@ class Manifest:
 
     Attributes:
       name: name in the store.
-      network: the network as `cdjax.deep_features.Backbone` calls it.
-      deepest_layer: the last layer with weights.
+      network: the network as `cdjax.deep_features.Backbone` calls it, or "colornames".
+      deepest_layer: the last layer with weights; "table" of colour names.
       source_file: name of the file that was converted.
       source_sha256: its hash.
-      format: "torch", "matconvnet", "caffe" or "deep_compression".
+      format: "torch", "matconvnet", "caffe", "deep_compression" or "color_table".
       licence: of the source, "unknown" where the file is not a known one.
       channel_order: of the source's input, folded into the first kernel.
-      mean: RGB 0..255, kept as the leaf "mean".
+      mean: RGB 0..255, kept as the leaf "mean"; empty for colour names.
       std: RGB, divided the source's input; folded into the first kernel.
       padding: what the source was trained with.
       arrays_sha256: of the converted arrays, checked on loading.
@@ -156,7 +157,7 @@ def load_params(name_or_path: str | Path, *, directory: Path | None = None) -> P
 
     Returns:
       Nested dict of float32 arrays: "mean" (RGB), and "kernel" and "bias" of each
-      layer.
+      layer; of colour names "table".
 
     Raises:
       InputError: there is no such thing, or it is damaged.
@@ -181,7 +182,8 @@ def find_weights(name_or_path: str | Path, *, directory: Path | None = None) -> 
     # A network's name stands for whatever is stored of that network: the most layers, if several.
     same = [found for found in list_weights(root) if found.network == str(name_or_path)]
     if same:
-        depth = lambda found: layers_of(found.network).index(found.deepest_layer)
+        order = ("table",) if name_or_path == COLOR_TABLE.network else layers_of(same[0].network)
+        depth = lambda found: order.index(found.deepest_layer)
         return root / max(same, key=depth).name
     names = ", ".join(manifest.name for manifest in list_weights(root)) or "nothing"
     raise InputError(
