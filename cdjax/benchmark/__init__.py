@@ -1,12 +1,22 @@
 """Frames in, boxes and scores out; host code."""
 
 from cdjax.benchmark._annotations import load_annotations as load_annotations
+from cdjax.benchmark._config import run_config as run_config
 from cdjax.benchmark._datasets import DATASETS as DATASETS
 from cdjax.benchmark._datasets import attributes_of as attributes_of
 from cdjax.benchmark._datasets import list_targets as list_targets
 from cdjax.benchmark._datasets import missing_targets as missing_targets
 from cdjax.benchmark._draw import draw_frame as draw_frame
 from cdjax.benchmark._draw import open_video as open_video
+from cdjax.benchmark._entrants import Attempt as Attempt
+from cdjax.benchmark._entrants import Entrant as Entrant
+from cdjax.benchmark._entrants import Scored as Scored
+from cdjax.benchmark._entrants import entrants_of as entrants_of
+from cdjax.benchmark._entrants import import_entrant as import_entrant
+from cdjax.benchmark._entrants import score_entrant as score_entrant
+from cdjax.benchmark._entries import Entry as Entry
+from cdjax.benchmark._entries import make_entries as make_entries
+from cdjax.benchmark._evaluate import evaluate as evaluate
 from cdjax.benchmark._folder import list_folder as list_folder
 from cdjax.benchmark._folder import list_frames as list_frames
 from cdjax.benchmark._foreign import read_results as read_results
@@ -18,6 +28,7 @@ from cdjax.benchmark._frames import read_camera as read_camera
 from cdjax.benchmark._frames import read_image as read_image
 from cdjax.benchmark._frames import read_images as read_images
 from cdjax.benchmark._frames import read_video as read_video
+from cdjax.benchmark._html import render_html as render_html
 from cdjax.benchmark._metrics import PRESETS as PRESETS
 from cdjax.benchmark._metrics import FrameErrors as FrameErrors
 from cdjax.benchmark._metrics import Preset as Preset
@@ -26,14 +37,18 @@ from cdjax.benchmark._metrics import frame_errors as frame_errors
 from cdjax.benchmark._metrics import precision_curve as precision_curve
 from cdjax.benchmark._metrics import score as score
 from cdjax.benchmark._metrics import success_curve as success_curve
-from cdjax.benchmark._ope import Entry as Entry
 from cdjax.benchmark._ope import Outcome as Outcome
 from cdjax.benchmark._ope import Totals as Totals
-from cdjax.benchmark._ope import evaluate as evaluate
 from cdjax.benchmark._ope import track_sequence as track_sequence
 from cdjax.benchmark._otb import list_otb as list_otb
 from cdjax.benchmark._otb import load_otb as load_otb
+from cdjax.benchmark._plots import draw_report as draw_report
+from cdjax.benchmark._progress import Progress as Progress
 from cdjax.benchmark._regions import overlaps as overlaps
+from cdjax.benchmark._replay import Replay as Replay
+from cdjax.benchmark._replay import replay as replay
+from cdjax.benchmark._report import Report as Report
+from cdjax.benchmark._report import make_report as make_report
 from cdjax.benchmark._results import BoxWriter as BoxWriter
 from cdjax.benchmark._results import JsonWriter as JsonWriter
 from cdjax.benchmark._results import read_boxes as read_boxes
@@ -47,11 +62,15 @@ from cdjax.benchmark._scoring import score_results as score_results
 from cdjax.benchmark._sequence import Sequence as Sequence
 from cdjax.benchmark._sequence import Target as Target
 from cdjax.benchmark._sequence import canonical_name as canonical_name
+from cdjax.benchmark._sequence import first_frames as first_frames
 from cdjax.benchmark._sequence import select_targets as select_targets
 from cdjax.benchmark._statistics import Interval as Interval
 from cdjax.benchmark._statistics import Paired as Paired
 from cdjax.benchmark._statistics import bootstrap as bootstrap
 from cdjax.benchmark._statistics import compare_paired as compare_paired
+from cdjax.benchmark._units import Tally as Tally
+from cdjax.benchmark._units import Watch as Watch
+from cdjax.benchmark._units import run_experiment as run_experiment
 from cdjax.benchmark._vot import list_vot as list_vot
 from cdjax.benchmark._vot import load_vot as load_vot
 from cdjax.benchmark._vot_scores import EAO_INTERVALS as EAO_INTERVALS
@@ -61,7 +80,6 @@ from cdjax.benchmark._vot_scores import VOTScore as VOTScore
 from cdjax.benchmark._vot_scores import score_supervised as score_supervised
 from cdjax.benchmark._vot_scores import score_unsupervised as score_unsupervised
 from cdjax.benchmark._vot_supervised import SupervisedRun as SupervisedRun
-from cdjax.benchmark._vot_supervised import first_frames as first_frames
 from cdjax.benchmark._vot_supervised import format_rows as format_rows
 from cdjax.benchmark._vot_supervised import parse_rows as parse_rows
 from cdjax.benchmark._vot_supervised import read_vot_rows as read_vot_rows
@@ -71,14 +89,21 @@ from cdjax.benchmark._vot_toolkit import make_vot_workspace as make_vot_workspac
 from cdjax.benchmark._vot_toolkit import read_vot_workspace as read_vot_workspace
 from cdjax.benchmark._vot_toolkit import run_vot_toolkit as run_vot_toolkit
 from cdjax.benchmark._vot_toolkit import write_vot_trackers as write_vot_trackers
+from cdjax.benchmark._workdir import Experiment as Experiment
+from cdjax.benchmark._workdir import Run as Run
+from cdjax.benchmark._workdir import Unit as Unit
+from cdjax.benchmark._workdir import load_workdir as load_workdir
 
 __all__ = [
     "DATASETS",
-    "PRESETS",
     "EAO_INTERVALS",
+    "PRESETS",
     "VOT_PRESETS",
+    "Attempt",
     "BoxWriter",
+    "Entrant",
     "Entry",
+    "Experiment",
     "FrameErrors",
     "FrameRecord",
     "Interval",
@@ -87,24 +112,35 @@ __all__ = [
     "Paired",
     "Prefetch",
     "Preset",
+    "Progress",
+    "Replay",
+    "Report",
+    "Run",
     "Score",
+    "Scored",
     "Sequence",
-    "Table",
     "SupervisedRun",
+    "Table",
+    "Tally",
     "Target",
     "Totals",
+    "Unit",
     "VOTFigures",
     "VOTScore",
+    "Watch",
     "attributes_of",
     "bootstrap",
     "canonical_name",
     "canvas_hw",
     "compare_paired",
     "draw_frame",
+    "draw_report",
+    "entrants_of",
     "evaluate",
-    "frame_errors",
     "first_frames",
     "format_rows",
+    "frame_errors",
+    "import_entrant",
     "judge_vot_workspace",
     "list_folder",
     "list_frames",
@@ -114,6 +150,9 @@ __all__ = [
     "load_annotations",
     "load_otb",
     "load_vot",
+    "load_workdir",
+    "make_entries",
+    "make_report",
     "make_vot_workspace",
     "missing_targets",
     "open_video",
@@ -130,10 +169,15 @@ __all__ = [
     "read_vot_results",
     "read_vot_rows",
     "read_vot_workspace",
+    "render_html",
+    "replay",
     "run",
+    "run_config",
+    "run_experiment",
     "run_supervised",
     "run_vot_toolkit",
     "score",
+    "score_entrant",
     "score_results",
     "score_supervised",
     "score_unsupervised",

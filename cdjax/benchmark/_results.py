@@ -31,8 +31,8 @@ def renamed_onto(path: Path) -> Path:
     Raises:
       InputError: for a device, pipe or folder, which the rename would destroy.
     """
-    with _named(path):
-        path = path.resolve()
+    with named_errors(path):
+        path = Path(os.path.realpath(path))  # resolve() raises for a link onto itself
         if path.exists() and not path.is_file():
             raise InputError(f"{path}: is not a regular file; give the name of a file")
     return path
@@ -42,20 +42,24 @@ def check_writable(path: Path, *, renamed: bool = False) -> None:
     """Raises InputError unless a file can be written there; leaves no trace.
 
     Args:
-      path: the file; its folder must exist.
+      path: the file; its folder must exist. Devices pass; a named pipe would wait for a
+        reader.
       renamed: the file is made beside its place and renamed onto it.
     """
     if path.is_dir():
         raise InputError(f"{path}: is a folder; give the name of a file")
     if not path.parent.is_dir():
         raise InputError(f"{path}: folder {path.parent} does not exist; make it first")
+    place = Path(os.path.realpath(path))  # a link stays, also one that leads nowhere
     if renamed:
-        path = renamed_onto(path)
+        check_writable(part_of(renamed_onto(path)))
+    elif place.is_fifo():
+        raise InputError(f"{path}: is a pipe; give the name of a file")
     existed = path.exists()
-    with _named(path), path.open("ab"):
+    with named_errors(path), path.open("ab"):
         pass
     if not existed:
-        path.unlink()
+        place.unlink(missing_ok=True)  # another process may be checking too
 
 
 def make_folder(path: Path) -> Path:
@@ -67,19 +71,23 @@ def make_folder(path: Path) -> Path:
     Raises:
       InputError: if it cannot be made or written to.
     """
-    with _named(path):
+    with named_errors(path):
         path.mkdir(parents=True, exist_ok=True)
     check_writable(path / ".cdjax-check")
     return path
 
 
+class WriteError(InputError):
+    """A file that cannot be written: a full or read-only disk, which no other input mends."""
+
+
 @contextmanager
-def _named(path: Path) -> Iterator[None]:
-    """Turns an OSError into an InputError that names the file."""
+def named_errors(path: Path) -> Iterator[None]:
+    """Turns an OSError into a WriteError that names the file."""
     try:
         yield
     except OSError as error:
-        raise InputError(
+        raise WriteError(
             f"{path}: cannot be written ({error.strerror or error}); choose another place"
         ) from error
 
@@ -105,15 +113,32 @@ class BoxWriter:
         """
         self.path = path
         self._place = part_of(path) if atomic else path
-        with _named(path):
+        with named_errors(path):
             self._file: IO[str] = self._place.open("w", encoding="ascii", newline="\n")
 
     def write(self, box: Float[np.ndarray, "4"]) -> None:
         """Appends a box, corner index from 0."""
         line = ",".join(f"{v:.4f}" for v in to_otb(box.astype(np.float64)[None])[0])
-        with _named(self.path):
-            self._file.write(line + "\n")
+        self.write_text(line + "\n")
+
+    def write_text(self, text: str) -> None:
+        """Appends lines of another format as they are."""
+        with named_errors(self.path):
+            self._file.write(text)
             self._file.flush()
+
+    def close(self, *, complete: bool = True) -> None:
+        """Closes the file; a second call does nothing.
+
+        Args:
+          complete: whether an atomic file takes its name.
+        """
+        if self._file.closed:
+            return
+        with named_errors(self.path):
+            self._file.close()
+            if complete and self._place != self.path:
+                os.replace(self._place, self.path)
 
     def __enter__(self) -> "BoxWriter":
         return self
@@ -124,10 +149,7 @@ class BoxWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        with _named(self.path):
-            self._file.close()
-            if kind is None and self._place != self.path:
-                os.replace(self._place, self.path)
+        self.close(complete=kind is None)
 
 
 def read_boxes(path: Path) -> Boxes:
@@ -173,9 +195,13 @@ def write_json(path: Path, content: Any) -> None:
     """
     text = json.dumps(finite(content), indent=1, allow_nan=False)
     path = renamed_onto(path)
-    with _named(path):
-        part_of(path).write_text(text + "\n", encoding="utf-8")
-        os.replace(part_of(path), path)
+    with named_errors(path):
+        try:
+            part_of(path).write_text(text + "\n", encoding="utf-8")
+            os.replace(part_of(path), path)
+        except OSError:
+            part_of(path).unlink(missing_ok=True)
+            raise
 
 
 class JsonWriter:
@@ -188,7 +214,7 @@ class JsonWriter:
     def __init__(self, path: Path):
         """Opens the file under .part."""
         self.path = path = renamed_onto(path)
-        with _named(path):
+        with named_errors(path):
             self._file: IO[str] = part_of(path).open("w", encoding="utf-8")
             self._file.write('{\n "boxes": [')
         self._separator = "\n  "
@@ -202,12 +228,13 @@ class JsonWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._file.close()
+        with named_errors(self.path):
+            self._file.close()
 
     def write(self, box: Float[np.ndarray, "4"]) -> None:
         """Appends a box, corner index from 0."""
         numbers = [round(float(v), 4) for v in box]
-        with _named(self.path):
+        with named_errors(self.path):
             self._file.write(self._separator + json.dumps(numbers, allow_nan=False))
         self._separator = ",\n  "
 
@@ -218,10 +245,10 @@ class JsonWriter:
           others: keys beside "boxes"; NaN becomes null.
         """
         rest = json.dumps(finite(others), indent=1, allow_nan=False)
-        with _named(self.path):
-            self._file.write("\n ],")
-            self._file.write(rest.removeprefix("{") + "\n")
-            self._file.close()
+        with named_errors(self.path):
+            with self._file:  # closed even if the disk is full
+                self._file.write("\n ],")
+                self._file.write(rest.removeprefix("{") + "\n")
             os.replace(part_of(self.path), self.path)
 
 

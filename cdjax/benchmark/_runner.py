@@ -34,6 +34,7 @@ class FrameRecord(NamedTuple):
       compile_seconds: compilation for this frame, with, after frame 1, the one-off
         specialisation to the distilled channels (`Tracker.compact`).
       aux: diagnostics, where the tracker's config asks for them.
+      state: the tracker's state after this frame, on the device: nothing waits for it.
     """
 
     frame_index: int
@@ -46,6 +47,7 @@ class FrameRecord(NamedTuple):
     seconds: float
     compile_seconds: float
     aux: Any
+    state: Any = None
 
 
 class _Programs:
@@ -169,6 +171,7 @@ def run(
             seconds=seconds,
             compile_seconds=compile_seconds,
             aux=aux,
+            state=state,
         )
         if max_frames is not None and index + 1 >= max_frames:
             return

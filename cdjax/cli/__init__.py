@@ -9,7 +9,19 @@ from importlib.metadata import version
 from typing import NoReturn
 
 from cdjax._errors import InputError
-from cdjax.cli import _demo, _evaluate, _info, _score, _speed, _track, _weights
+from cdjax.cli import (
+    _compare,
+    _demo,
+    _evaluate,
+    _info,
+    _interrupt,
+    _replay,
+    _report,
+    _score,
+    _speed,
+    _track,
+    _weights,
+)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -26,16 +38,28 @@ def _parser() -> argparse.ArgumentParser:
     subparsers = parser.add_subparsers(
         title="commands", metavar="COMMAND", required=True, parser_class=_Parser
     )
-    for command in (_track, _evaluate, _demo, _score, _speed, _weights, _info):
+    commands = (
+        _track,
+        _evaluate,
+        _report,
+        _compare,
+        _score,
+        _replay,
+        _demo,
+        _speed,
+        _weights,
+        _info,
+    )
+    for command in commands:
         command.add_parser(subparsers)
     return parser
 
 
 def _join_negative(argv: Sequence[str]) -> list[str]:
-    """Joins --box and a value with a leading minus, which argparse would refuse."""
+    """Joins --box and a value with a leading minus, as in -inf, which argparse would refuse."""
     joined: list[str] = []
     for word in argv:
-        if joined and joined[-1] == "--box" and re.match(r"-[0-9.]", word):
+        if joined and joined[-1] == "--box" and re.match("-[^-]", word):
             joined[-1] = f"--box={word}"
         else:
             joined.append(word)
@@ -55,8 +79,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     try:
-        args = _parser().parse_args(_join_negative(sys.argv[1:] if argv is None else argv))
-        return args.run(args)
+        with _interrupt.handled():
+            args = _parser().parse_args(_join_negative(sys.argv[1:] if argv is None else argv))
+            return args.run(args)
     except InputError as error:
         print(f"cdjax: error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2

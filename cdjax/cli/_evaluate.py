@@ -16,8 +16,8 @@ def add_parser(subparsers: Any) -> None:
         "evaluate",
         help="score trackers over a dataset",
         description="Runs each tracker once over each sequence and scores it by OTB's "
-        "rules. Writes RESULTS/TRACKER/SEQUENCE.txt (x,y,w,h, pixels from 1) and "
-        "RESULTS/summary.json, which holds the trackers of the last run.",
+        "rules. Writes RESULTS/TRACKER/SEQUENCE.txt (x,y,w,h, pixels from 1), records beside "
+        "them, and RESULTS/summary.json, which holds the trackers of the last run.",
     )
     parser.add_argument(
         "--dataset",
@@ -49,14 +49,21 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--results", required=True, type=Path, metavar="DIR", help="made if need be"
     )
+    parser.add_argument(
+        "--resume", action="store_true", help="keep the finished runs of an earlier call"
+    )
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Runs the command."""
-    import cdjax
-    from cdjax.benchmark import Entry, evaluate, select_targets
-    from cdjax.benchmark._results import make_folder
+    from cdjax.benchmark import (
+        Progress,
+        evaluate,
+        make_entries,
+        missing_targets,
+        select_targets,
+    )
 
     targets = DATASETS[args.dataset](args.root)
     if args.sequences is not None:
@@ -64,32 +71,28 @@ def run(args: argparse.Namespace) -> int:
         targets = select_targets(targets, names)
     if not targets:
         raise InputError("--sequences names none; give names apart by commas")
-    entries = []
-    for name in dict.fromkeys(args.trackers):
-        network = cdjax.network_of(name)
-        tracker = cdjax.make(name)
-        params = {} if network is None else cdjax.load_params(args.weights or network)
-        entries.append(Entry(name, tracker, params))
-    make_folder(args.results)
-    shows = sys.stderr.isatty()
-
-    def on_frame(tracker: str, sequence: str, done: int, of: int) -> None:
-        if shows:
-            line = f"\r\x1b[K{tracker}  {sequence}  {done}/{of} "
-            print(line, end="", file=sys.stderr, flush=True)
-
-    summary = evaluate(
-        entries,
-        targets,
-        args.results,
-        dataset=args.dataset,
-        max_frames=args.max_frames,
-        on_frame=on_frame,
-    )
-    if shows:
-        print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+    entries = make_entries(args.trackers, weights=args.weights)
+    if args.weights is not None:
+        bare = [entry.name for entry in entries if not entry.params]
+        if bare:
+            print(f"--weights is not used by {', '.join(bare)}, which need none")
+    with Progress(sys.stdout) as watch:
+        summary = evaluate(
+            entries,
+            targets,
+            args.results,
+            dataset=args.dataset,
+            root=args.root,
+            max_frames=args.max_frames,
+            resume=args.resume,
+            watch=watch,
+        )
     print(table(summary))
     print(f"wrote {args.results / 'summary.json'}")
+    if args.sequences is None and (missing := missing_targets(args.dataset, args.root)):
+        print(f"not there, so not in the means: {', '.join(missing)}")
+    for name, sequence in summary["running_elsewhere"]:
+        print(f"still run by another process: {name} on {sequence}")
     failures = summary["failures"]
     if not failures:
         return 0

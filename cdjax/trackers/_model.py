@@ -1,11 +1,30 @@
-"""How large the model of a target is."""
+"""How large the model of a target is, and from which layers it comes."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from cdjax import deep_features
 from cdjax._types import Params
+
+
+def channels_by_layer(layers: Mapping[str, int], state: Any) -> dict[str, int]:
+    """Counts the channels in use of each layer.
+
+    On the host.
+
+    Args:
+      layers: the candidate layers with their channels, in network order.
+      state: a tracker's state, whose `selected` indexes all candidates.
+
+    Returns:
+      The counts, by layer.
+    """
+    ends = np.cumsum(list(layers.values()))
+    owners = np.searchsorted(ends, _selected(state), side="right")
+    counts = np.bincount(owners, minlength=len(layers))
+    return dict(zip(layers, counts.tolist(), strict=True))
 
 
 def model_bytes(backbone: deep_features.Backbone, params: Params, state: Any) -> dict[str, int]:
@@ -29,7 +48,7 @@ def model_bytes(backbone: deep_features.Backbone, params: Params, state: Any) ->
     filter_bytes = template + state.model.inverse_f.nbytes
     conv_bytes = 0
     if backbone.needs_weights:
-        selected = np.asarray(state.selected)[len(state.selected) - count :]
+        selected = _selected(state)
         ends = np.cumsum(backbone.layer_channels)
         last = int(np.searchsorted(ends, selected.max(), side="right"))
         start = int(ends[last]) - backbone.layer_channels[last]
@@ -48,6 +67,11 @@ def model_bytes(backbone: deep_features.Backbone, params: Params, state: Any) ->
         "conv_bytes": conv_bytes,
         "total": filter_bytes + conv_bytes,
     }
+
+
+def _selected(state: Any) -> np.ndarray:
+    """Indices of the channels in use; spare slots lie in front of them."""
+    return np.asarray(state.selected)[len(state.selected) - int(state.num_channels) :]
 
 
 def _num_bytes(layer: Params) -> int:

@@ -44,7 +44,7 @@ def convert_file(source: Path, *, network: str | None = None) -> Converted:
     kind, arrays = read_arrays(source)
     if kind == COLOR_TABLE.format and network in (None, COLOR_TABLE.network):
         params = {"table": _float32(source, "the table", arrays["table"])}
-        return Converted(params, COLOR_TABLE, "table", "RGB", (), _sha256(source))
+        return Converted(params, COLOR_TABLE, "table", "RGB", (0.0, 0.0, 0.0), _sha256(source))
     table, rows = _find_table(source, kind, arrays, network)
     matrix, offset = _input(source, table, arrays)
     mean = -np.linalg.solve(matrix, offset)

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from cdjax.benchmark import read_boxes
+from cdjax.benchmark import load_workdir, read_boxes
 from cdjax.cli import main
 
 pytestmark = pytest.mark.usefixtures("fake_api")
@@ -61,6 +61,23 @@ def test_a_bad_sequence_is_reported_after_the_others(otb, tmp_path, capsys):
     summary = json.loads((tmp_path / "r" / "summary.json").read_text())
     assert set(summary["trackers"][0]["sequences"]) == {"Two-2"}
     assert [f["sequence"] for f in summary["failures"]] == ["A", "Two-1"]
+
+
+def test_resume_keeps_finished_runs_and_a_plain_call_does_not(otb, tmp_path, capsys):
+    assert evaluate(otb, tmp_path / "r", "--sequences", "A") == 0
+    assert "1/1  DeepCD-H  A  done" in capsys.readouterr().out
+    times = tmp_path / "r" / "DeepCD-H" / "times" / "A.json"
+    first = times.stat().st_mtime_ns
+    assert evaluate(otb, tmp_path / "r", "--resume") == 0
+    assert times.stat().st_mtime_ns == first
+    summary = json.loads((tmp_path / "r" / "summary.json").read_text())
+    assert set(summary["trackers"][0]["sequences"]) == {"A", "Two-1", "Two-2"}
+    assert len(load_workdir(tmp_path / "r").runs) == 3
+    assert evaluate(otb, tmp_path / "r", "--sequences", "A") == 0
+    assert times.stat().st_mtime_ns != first
+    capsys.readouterr()
+    assert evaluate(otb, tmp_path / "r", "--max-frames", "2") == 2
+    assert "max_frames is None there, 2 here" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,17 @@
-"""Bytes of a model, counted by hand."""
+"""Bytes and layers of a model, counted by hand."""
+
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from tracker_cases import params_of
 
 import cdjax
 from cdjax.filters import DCFModel
 from cdjax.trackers import backbone_of, model_bytes
+from cdjax.trackers._model import channels_by_layer
 
 MEAN = 12  # bytes of the mean colour
 CELLS = 28 * 15  # half spectrum of the 28 x 28 grid
@@ -91,3 +95,13 @@ def test_a_filter_a_layer_counts_each_denominator():
     found = model_bytes(backbone_of(name)[0], params_of(name), state)
     assert found["filter_bytes"] == 128 * 16 * 9 * 8 + 2 * 16 * 9 * 4
     assert found["conv_bytes"] == 7168 + 147_712 + MEAN
+
+
+def test_channels_by_layer_leave_out_spare_slots():
+    class State(NamedTuple):
+        selected: np.ndarray
+        num_channels: np.ndarray
+
+    layers = {"conv1_1": 64, "conv1_2": 64, "conv2_1": 128}
+    state = State(np.array([0, 0, 3, 63, 64, 128, 255]), np.array(5))
+    assert channels_by_layer(layers, state) == {"conv1_1": 2, "conv1_2": 1, "conv2_1": 2}

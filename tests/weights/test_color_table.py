@@ -24,7 +24,7 @@ def test_a_table_is_stored_under_its_name(tmp_path):
     assert (manifest.network, manifest.deepest_layer) == ("colornames", "table")
     # A name of one's own is found by the network's too.
     weights.convert(tmp_path / "names.mat", name="mine", directory=store)
-    folder.rename(tmp_path / "elsewhere")
+    (store / "colornames").rename(tmp_path / "elsewhere")
     assert weights.load_params("colornames", directory=store)["table"].shape == (32768, 10)
     np.testing.assert_array_equal(weights.load_params(tmp_path / "names.mat")["table"], table())
 

@@ -1,0 +1,83 @@
+"""The trackers of an experiment, and what is recorded of each."""
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+from cdjax import deep_features
+from cdjax._types import Params
+from cdjax.benchmark._results import finite
+from cdjax.benchmark._workdir import config_hash
+from cdjax.trackers._base import Tracker
+from cdjax.trackers._names import config_of
+from cdjax.weights._store import hash_params
+
+
+class Entry(NamedTuple):
+    """A tracker that takes part.
+
+    Attributes:
+      name: of its results folder and row.
+      tracker: from `cdjax.make`.
+      params: its weights.
+      description: how to make it again, as `make_entries` notes it; {} where that is not known.
+    """
+
+    name: str
+    tracker: Tracker
+    params: Params
+    description: Mapping[str, Any] = {}
+
+
+def make_entries(
+    names: Iterable[str],
+    *,
+    weights: str | None = None,
+    papers: Mapping[str, Any] | None = None,
+) -> list[Entry]:
+    """Makes trackers and loads their weights, each set of weights once.
+
+    Args:
+      names: names of `cdjax.make`'s grammar, options included, which become the labels.
+      weights: for all that need some, instead of their own.
+      papers: published figures, by name, to be shown beside ours.
+
+    Returns:
+      An entry a name.
+
+    Raises:
+      InputError: for an unknown name or option, or weights that are not there, of another
+        network, or do not reach its layers.
+    """
+    import cdjax  # as users call it
+
+    loaded: dict[str, Params] = {}
+    entries = []
+    for name in dict.fromkeys(names):
+        config = config_of(name)
+        tracker, network = cdjax.make(name), cdjax.network_of(name)
+        chosen = None if network is None else weights or network
+        if chosen is not None and chosen not in loaded:
+            loaded[chosen] = cdjax.load_params(chosen)
+        backbone = config.backbone
+        deep_features.check_params(backbone, loaded.get(chosen or "", {}))
+        layers = dict(zip(backbone.layers, backbone.layer_channels, strict=True))
+        description = {
+            "name": name,
+            "config": dataclasses.asdict(config),
+            "weights": chosen,
+            "layers": layers,
+            "num_candidates": sum(layers.values()),
+            "paper": (papers or {}).get(name),
+        }
+        entries.append(Entry(name, tracker, loaded.get(chosen or "", {}), description))
+    return entries
+
+
+def describe(entry: Entry) -> dict[str, Any]:
+    """Returns what tracker.json says of an entry, with its hash."""
+    empty = dict.fromkeys(("name", "config", "weights", "layers", "paper"))
+    described = {"label": entry.name, **empty, "num_candidates": None, **entry.description}
+    described["weights_sha256"] = hash_params(entry.params)
+    described["config_hash"] = config_hash(described)
+    return finite(described)
