@@ -3,6 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from cdjax.deep_features import fhog
 from cdjax.locate import (
     ScaleFilter,
     find_scale,
@@ -110,3 +111,20 @@ def test_lanes_are_independent():
     both = jax.vmap(step)(templates, features)
     for lane, template, seen in zip(both, templates, features, strict=True):
         np.testing.assert_allclose(lane, step(template, seen), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("name", ["Crossing", "Jumping"])
+def test_factors_from_the_patches_of_the_oracle(parity_dir, name):
+    """With FHOG of our own, whose roots are exact, from models of the oracle."""
+    with np.load(parity_dir / "fdsst.npz") as oracle:
+        get = {k.removeprefix(f"{name}_"): oracle[k] for k in oracle.files if k.startswith(name)}
+    patches = get["track_patches"][1:].astype(np.float32)
+    patches = patches.reshape(-1, *patches.shape[2:4], 3 if patches.ndim == 5 else 1)
+    features = np.asarray(jax.jit(fhog)(jnp.asarray(patches))).reshape(4, 17, -1)
+    for t in range(1, 5):
+        filt = ScaleFilter(
+            jnp.asarray(get["num_model"][t - 1].T), jnp.asarray(get["den"][t - 1][:9], jnp.float32)
+        )
+        factor = find_scale(scale_response(filt, jnp.asarray(features[t - 1])))
+        np.testing.assert_allclose(factor, get["factor_float64"][t], atol=1e-3)
