@@ -44,13 +44,16 @@ def fhog(images: Float[Array, "n H W ch"], *, cell: int = 4) -> Float[Array, "n 
     dy = dy[:, : height * cell, : width * cell]
     # The toolbox's floor keeps the square root's derivative finite too.
     magnitude = jnp.sqrt(jnp.maximum(dx * dx + dy * dy, 1e-20))
+    # The root is exact. XLA on CPU holds it to be costly and computes it once; compared as it
+    # comes, the direction is found anew for each of the 18 bins, in two to three times the time.
     orientation = _orientation_bin(dx, dy)
-    bins = jnp.arange(2 * _NUM_BINS, dtype=orientation.dtype)[None, :, None, None]
-    votes = jnp.where(orientation[:, None] == bins, magnitude[:, None], 0.0)
+    orientation = jnp.sqrt((orientation * orientation).astype(jnp.float32))
+    bins = jnp.arange(2 * _NUM_BINS, dtype=jnp.float32)[None, None, None, :]
+    votes = jnp.where(orientation[..., None] == bins, magnitude[..., None], 0.0)
     across = jnp.asarray(_cell_weights(width, cell))
     down = jnp.asarray(_cell_weights(height, cell))
-    histogram = jnp.einsum("nohw,wb->nohb", votes, across)
-    histogram = jnp.einsum("nohb,ha->nabo", histogram, down)
+    histogram = jnp.einsum("nhwo,ha->nawo", votes, down)
+    histogram = jnp.einsum("nawo,wb->nabo", histogram, across)
     return _normalise(histogram, cell)
 
 
