@@ -31,9 +31,8 @@ def _product(stored_f: tuple[Array, ...], new_f: Blocks) -> Float[Array, "*m"]:
     """Inner products over the half spectrum, doubled, column 0 too [1, `find_gram_vector.m`]."""
     total = 0.0
     for stored, new in zip(stored_f, new_f, strict=True):
-        lanes = (None,) * (stored.ndim - new.ndim)
-        product = stored.real * new.real[lanes] + stored.imag * new.imag[lanes]
-        total += 2 * jnp.sum(product, axis=(-3, -2, -1))
+        rows = stored.reshape(*stored.shape[:-3], -1)
+        total += 2 * jnp.matmul(rows, jnp.conj(new).reshape(-1), precision="highest").real
     return jnp.asarray(total)
 
 
@@ -166,7 +165,8 @@ def insert_sample(memory: SampleMemory, sample_f: Blocks, *, learning_rate: floa
         other = jnp.where(into_stored, new, stored[light])
         merged = (1 - share) * stored[kept] + share * other
         stored = stored.at[kept].set(merged)
-        samples_f.append(stored.at[free].set(jnp.where(into_stored, merged, new)))
+        # Reads what was just written, not `merged`: else the compiler copies the whole memory.
+        samples_f.append(stored.at[free].set(jnp.where(into_stored, stored[free], new)))
 
     return SampleMemory(
         tuple(samples_f),

@@ -47,7 +47,7 @@ def _refine(
     """Newton steps from a cell, undamped; the cell itself where they end lower."""
 
     def step(_: int, angle: Float[Array, "2"]) -> Float[Array, "2"]:
-        _, (dr, dc), (rr, rc, cc) = _derivatives(response_f, angle)
+        (dr, dc), (rr, rc, cc) = _derivatives(response_f, angle)[1:]
         return angle - jnp.stack([cc * dr - rc * dc, rr * dc - rc * dr]) / (rr * cc - rc**2)
 
     start = _derivatives(response_f, angle)[0]
