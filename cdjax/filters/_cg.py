@@ -92,7 +92,9 @@ def conjugate_gradient(
     def usable(value: Float[Array, ""]) -> Array:
         return (value != 0) & jnp.isfinite(value)
 
-    def step(_: int, carry: tuple[CGResult, PyTree, Array]) -> tuple[CGResult, PyTree, Array]:
+    def step(
+        _: Int[Array, ""], carry: tuple[CGResult, PyTree, Array]
+    ) -> tuple[CGResult, PyTree, Array]:
         (x, state, count), residual, running = carry
         step_to = precondition(residual)
         rho = inner(residual, step_to)

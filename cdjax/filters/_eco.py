@@ -13,7 +13,7 @@ import numpy as np
 from cdjax._types import Array, Blocks, Complex, Float
 from cdjax.filters._cg import CGState, conjugate_gradient, fresh_cg
 from cdjax.filters._fourier import half_weights
-from cdjax.filters._memory import SampleMemory
+from cdjax.filters._memory import SampleMemory, start_memory
 from cdjax.filters._series import crop_series, make_hermitian, pad_series
 from cdjax.filters._spatial import SpatialReg, reg_energy, regularise
 
@@ -73,8 +73,7 @@ def series_inner(one: Blocks, other: Blocks) -> Float[Array, ""]:
     """
     total = 0.0
     for a, b in zip(one, other, strict=True):
-        lanes = (None,) * (a.ndim - 2)
-        total += jnp.sum(_series_weights(a)[lanes] * (a.real * b.real + a.imag * b.imag))
+        total += jnp.sum(_series_weights(a)[None] * (a.real * b.real + a.imag * b.imag))
     return jnp.asarray(total)
 
 
@@ -303,6 +302,28 @@ def _project_all(raw_f: Blocks, projection: tuple[Array, ...]) -> Blocks:
     return tuple(project(x, p) for x, p in zip(raw_f, projection, strict=True))
 
 
+def _joint_diagonal(
+    raw_f: Blocks,
+    projection: tuple[Array, ...],
+    label_f: Float[Array, "h wf"],
+    reg: SpatialReg,
+    *,
+    projection_reg: float,
+    data_weight: float,
+    reg_weight: float,
+    projection_weight: float,
+) -> tuple[RealBlocks, tuple[Array, ...]]:
+    """Preconditioner of the joint problem: a spectrum a channel, a constant a projection."""
+    energy = _power(_project_all(raw_f, projection))
+    num_raw = sum(raw.shape[0] for raw in raw_f)
+    # 2 |label|^2 over the half spectrum, shared out among all raw channels [`train_joint.m`].
+    power = (2 * jnp.sum(crop_series(label_f, _size(raw)) ** 2) / num_raw for raw in raw_f)
+    return (
+        _diagonal(energy, reg, data_weight=data_weight, reg_weight=reg_weight),
+        tuple(projection_weight * (each + projection_reg) for each in power),
+    )
+
+
 def _joint_round(
     filter_f: Blocks,
     projection: tuple[Array, ...],
@@ -393,15 +414,15 @@ def train_joint(
         adjoint of the projection's part is exact, see `_projection_weights`.
     """
     energy = _power(_project_all(raw_f, projection))
-    num_raw = sum(block.shape[0] for block in raw_f)
-    steepness = tuple(
-        projection_weight
-        * (2 * jnp.sum(crop_series(label_f, _size(raw)) ** 2) / num_raw + projection_reg)
-        for raw in raw_f
-    )
-    diagonal = (
-        _diagonal(energy, reg, data_weight=data_weight, reg_weight=reg_weight),
-        steepness,
+    diagonal = _joint_diagonal(
+        raw_f,
+        projection,
+        label_f,
+        reg,
+        projection_reg=projection_reg,
+        data_weight=data_weight,
+        reg_weight=reg_weight,
+        projection_weight=projection_weight,
     )
 
     def one_round(carry: tuple[Blocks, tuple], _: None) -> tuple[tuple[Blocks, tuple], Array]:
@@ -416,9 +437,8 @@ def train_joint(
             projection_reg=projection_reg,
             num_iters=num_iters,
         )
-        error_f = respond_eco(filter_f, _project_all(raw_f, projection)) - label_f
-        loss = series_inner((error_f,), (error_f,))
-        loss += sum(jnp.sum(channel_penalty(block, reg)) for block in filter_f)
+        memory = start_memory(_project_all(raw_f, projection), num_slots=1)
+        loss = eco_loss(filter_f, memory, label_f, reg)
         loss += projection_reg * sum(jnp.sum(p**2) for p in projection)
         return (filter_f, projection), loss
 

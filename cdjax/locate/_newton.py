@@ -46,7 +46,7 @@ def _refine(
 ) -> tuple[Float[Array, ""], Float[Array, "2"]]:
     """Newton steps from a cell, undamped; the cell itself where they end lower."""
 
-    def step(_: int, angle: Float[Array, "2"]) -> Float[Array, "2"]:
+    def step(_: Int[Array, ""], angle: Float[Array, "2"]) -> Float[Array, "2"]:
         (dr, dc), (rr, rc, cc) = _derivatives(response_f, angle)[1:]
         return angle - jnp.stack([cc * dr - rc * dc, rr * dc - rc * dr]) / (rr * cc - rc**2)
 
