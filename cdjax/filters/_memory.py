@@ -127,6 +127,8 @@ def insert_sample(memory: SampleMemory, sample_f: Blocks, *, learning_rate: floa
     lightest = jnp.argmin(weights)
 
     filling = count < num_slots
+    # A sample that never merged has just this weight after 2 m frames: rounding decides, in the
+    # reference too. Hence below a plain product instead of a division by the weights' sum.
     replacing = ~filling & (weights[lightest] < rate * (1 - rate) ** (2 * num_slots))
     merging = ~filling & ~replacing
     into_stored = merging & (to_new[nearest] < jnp.min(between))
@@ -138,8 +140,9 @@ def insert_sample(memory: SampleMemory, sample_f: Blocks, *, learning_rate: floa
     free = jnp.where(into_stored, nearest, free)
     kept = jnp.where(pairing, heavy, free)
 
-    decayed = jnp.where(replacing, weights.at[lightest].set(0.0), weights)
-    decayed *= (1 - rate) / jnp.sum(decayed)
+    remaining = weights.at[lightest].set(0.0)
+    rescaled = remaining * ((1 - rate) / jnp.maximum(jnp.sum(remaining), 1e-12))
+    decayed = jnp.where(replacing, rescaled, weights * (1 - rate))
     # A stored pair is weighed as it was, which is the same after the decay.
     partner = jnp.where(into_stored, rate, decayed[light])
     total = decayed[kept] + partner
