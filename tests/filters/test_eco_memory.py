@@ -80,7 +80,7 @@ def test_a_run_that_merges_matches_the_oracle(parity_dir):
     assert rel(memory.samples_f, stored) < 1e-5
 
 
-@pytest.mark.parametrize("num_slots", [1, 2, 12])
+@pytest.mark.parametrize("num_slots", [1, 12])
 def test_weights_sum_to_one_through_500_insertions(num_slots):
     blocks = random_samples(500)
     memory, history = insert_all(blocks, num_slots=num_slots, rate=0.009)
