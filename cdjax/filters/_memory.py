@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 
 from cdjax._types import Array, Blocks, Complex, Float, Int
@@ -34,6 +35,18 @@ def _product(stored_f: tuple[Array, ...], new_f: Blocks) -> Float[Array, "*m"]:
         rows = stored.reshape(*stored.shape[:-3], -1)
         total += 2 * jnp.matmul(rows, jnp.conj(new).reshape(-1), precision="highest").real
     return jnp.asarray(total)
+
+
+def _write(
+    stored: Complex[Array, "m k h wf"], places: Int[Array, "2"], entries: Complex[Array, "2 k h wf"]
+) -> Complex[Array, "m k h wf"]:
+    """Overwrites two slots, one after the other, in place.
+
+    In a loop: fused with the reads that the entries come from, the compiler would keep the old
+    memory and copy all of it.
+    """
+    put = lambda i, samples: samples.at[places[i]].set(entries[i])
+    return jax.lax.fori_loop(0, 2, put, stored)
 
 
 def start_memory(sample_f: Blocks, *, num_slots: int) -> SampleMemory:
@@ -167,9 +180,9 @@ def insert_sample(memory: SampleMemory, sample_f: Blocks, *, learning_rate: floa
     for stored, new in zip(memory.samples_f, sample_f, strict=True):
         other = jnp.where(into_stored, new, stored[light])
         merged = (1 - share) * stored[kept] + share * other
-        stored = stored.at[kept].set(merged)
-        # Reads what was just written, not `merged`: else the compiler copies the whole memory.
-        samples_f.append(stored.at[free].set(jnp.where(into_stored, stored[free], new)))
+        places = jnp.stack([kept, free])
+        entries = jnp.stack([merged, jnp.where(into_stored, merged, new)])
+        samples_f.append(_write(stored, places, entries))
 
     return SampleMemory(
         tuple(samples_f),

@@ -30,7 +30,6 @@ def spline_spectrum(frequency: np.ndarray, *, a: float = -0.75) -> np.ndarray:
     References:
       [1] Danelljan et al., ECO: efficient convolution operators for tracking, 2017.
     """
-    frequency = np.asarray(frequency, np.float64)
     f = np.where(frequency == 0, 1.0, frequency)
     two, four = 2 * np.pi * f, 4 * np.pi * f
     top = 6 * (1 - np.cos(two)) + 3 * a * (1 - np.cos(four))
