@@ -1,5 +1,7 @@
 """Response to box."""
 
+from cdjax.locate._newton import SeriesPeak as SeriesPeak
+from cdjax.locate._newton import find_series_peak as find_series_peak
 from cdjax.locate._peak import Peak as Peak
 from cdjax.locate._peak import find_peak as find_peak
 from cdjax.locate._peak import peak_to_sidelobe as peak_to_sidelobe
@@ -24,4 +26,6 @@ __all__ = [
     "train_scale_filter",
     "update_box",
     "update_scale_filter",
+    "SeriesPeak",
+    "find_series_peak",
 ]
