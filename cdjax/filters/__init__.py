@@ -1,5 +1,7 @@
 """Distilled channels to filter to response."""
 
+from cdjax.filters._cacf import solve_cacf as solve_cacf
+from cdjax.filters._cacf import solve_joint_cacf as solve_joint_cacf
 from cdjax.filters._dcf import DCFModel as DCFModel
 from cdjax.filters._dcf import apply_filter as apply_filter
 from cdjax.filters._dcf import blend_dcf as blend_dcf
@@ -23,7 +25,9 @@ __all__ = [
     "irfft2",
     "respond_dcf",
     "rfft2",
+    "solve_cacf",
     "solve_dcf",
+    "solve_joint_cacf",
     "train_dcf",
     "wrapped_offsets",
 ]

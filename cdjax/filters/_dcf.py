@@ -21,6 +21,7 @@ def solve_dcf(
     label_f: Complex[Array, "h wf"],
     *,
     reg: Float[Array, ""] | float,
+    zeros_f: Complex[Array, "z c h wf"] | None = None,
 ) -> Complex[Array, "c h wf"]:
     """Solves the multi-channel correlation filter for n samples, exactly [1, Eq. 6-7].
 
@@ -31,6 +32,7 @@ def solve_dcf(
       samples_f: half spectra of the windowed features; a channel of zeros gets a zero filter.
       label_f: half spectrum of the label, peak at cell [0, 0].
       reg: ridge (lambda / ||alpha||_1 of the paper), in units of |samples_f|^2, unnormalised FFT.
+      zeros_f: further samples, whose label is zero everywhere (context patches).
 
     Returns:
       The filter's half spectrum; `apply_filter` conjugates it.
@@ -48,9 +50,13 @@ def solve_dcf(
         "ij,jchw->ichw", _contrasts(n), samples_f - first[None], precision="highest"
     )
     samples_f = change.at[0].add(n**0.5 * first)
+    goal = n**0.5 * label_f
+    if zeros_f is not None:
+        samples_f = jnp.concatenate([samples_f, zeros_f])
+        n = samples_f.shape[0]
     data = jnp.moveaxis(samples_f, (0, 1), (-2, -1))  # [h, wf, n, c]
     adjoint = jnp.conj(jnp.swapaxes(data, -1, -2))
-    target = jnp.zeros((*label_f.shape, n, 1), label_f.dtype).at[..., 0, 0].set(n**0.5 * label_f)
+    target = jnp.zeros((*label_f.shape, n, 1), label_f.dtype).at[..., 0, 0].set(goal)
     if n <= c:
         dual = data @ adjoint + reg * jnp.eye(n, dtype=data.dtype)[None, None]
         solution = adjoint @ jnp.linalg.solve(dual, target)

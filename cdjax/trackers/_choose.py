@@ -24,6 +24,7 @@ def choose_channels(
     max_rounds: int,
     energies: Float[Array, " c"],
     key: Array | None,
+    zeros_f: Complex[Array, "z c h wf"] | None = None,
 ) -> tuple[Bool[Array, " c"], Float[Array, ""]]:
     """Keeps the channels that follow the object [1, §III-C].
 
@@ -76,8 +77,28 @@ def choose_channels(
     mask = rank < count
     ridge = reg * hw[0] * hw[1] * count.astype(jnp.float32)
 
+    rows_f, goals = flat_f, jnp.broadcast_to(goal_f[None], flat_f.shape[::2])
+    if zeros_f is not None:
+        rows_f = jnp.concatenate([flat_f, zeros_f.reshape(-1, num_all, goal_f.size)])
+        goals = jnp.concatenate([goals, jnp.zeros((rows_f.shape[0] - 2, goal_f.size), goals.dtype)])
+
     def value_of(mask: Bool[Array, " c"]) -> Float[Array, ""]:
-        return distill.exact_energy(flat_f, goal_f, weights, mask, ridge=ridge)
+        if zeros_f is None:
+            return distill.exact_energy(flat_f, goal_f, weights, mask, ridge=ridge)
+        return distill.evaluate_energy(energy_of(solve(mask, jnp.zeros_like(rows_f[0]))), mask, reg=ridge * count)
+
+    def energy_of(filter_f: Complex[Array, "c m"]) -> distill.ChannelEnergy:
+        parts = rows_f * jnp.conj(filter_f)[None]
+        penalty = (jnp.abs(filter_f) ** 2) @ weights
+        return distill.channel_energy(parts, goals, penalty, weights)
+
+    def solve(
+        mask: Bool[Array, " c"], filter_f: Complex[Array, "c m"]
+    ) -> Complex[Array, "c m"]:
+        keep = mask.astype(jnp.float32)[None, :, None, None]
+        zeros = None if zeros_f is None else zeros_f * keep
+        solution = filters.solve_dcf(samples_f * keep, label_f, reg=ridge, zeros_f=zeros)
+        return jnp.where(mask[:, None], solution.reshape(num_all, -1), filter_f)
 
     if select == "exact":
         found = distill.exact_swap_search(flat_f, goal_f, weights, mask, order, ridge=ridge)
@@ -85,21 +106,8 @@ def choose_channels(
     elif select == "swap":
         # The paper divides one lambda by the number of channels in use, k here, c at the start.
         lam = ridge * count.astype(jnp.float32)
-        goals = jnp.broadcast_to(goal_f[None], (2, goal_f.size))
-
-        def energy_of(filter_f: Complex[Array, "c m"]) -> distill.ChannelEnergy:
-            parts = flat_f * jnp.conj(filter_f)[None]
-            penalty = (jnp.abs(filter_f) ** 2) @ weights
-            return distill.channel_energy(parts, goals, penalty, weights)
-
-        def solve(
-            mask: Bool[Array, " c"], filter_f: Complex[Array, "c m"]
-        ) -> Complex[Array, "c m"]:
-            chosen = samples_f * mask.astype(jnp.float32)[None, :, None, None]
-            solution = filters.solve_dcf(chosen, label_f, reg=ridge).reshape(num_all, -1)
-            return jnp.where(mask[:, None], solution, filter_f)
-
-        start = filters.solve_dcf(samples_f, label_f, reg=lam / num_all).reshape(num_all, -1)
+        start = filters.solve_dcf(samples_f, label_f, reg=lam / num_all, zeros_f=zeros_f)
+        start = start.reshape(num_all, -1)
         mask = distill.alternate(
             solve,
             energy_of,
