@@ -1,10 +1,39 @@
-"""Patch to features: the candidate channels of a backbone."""
+"""Patch to features: the candidate channels of a backbone, and hand-crafted blocks."""
 
+from cdjax.deep_features._blocks import BlockLayout as BlockLayout
+from cdjax.deep_features._blocks import block_layout as block_layout
+from cdjax.deep_features._blocks import extract_blocks as extract_blocks
+from cdjax.deep_features._color_names import COLOR_NAME_CHANNELS as COLOR_NAME_CHANNELS
+from cdjax.deep_features._color_names import INTENSITY_CHANNELS as INTENSITY_CHANNELS
+from cdjax.deep_features._color_names import cell_means as cell_means
+from cdjax.deep_features._color_names import check_color_table as check_color_table
+from cdjax.deep_features._color_names import color_names as color_names
+from cdjax.deep_features._color_names import intensity_channels as intensity_channels
+from cdjax.deep_features._color_names import normalise_energy as normalise_energy
 from cdjax.deep_features._extract import Backbone as Backbone
 from cdjax.deep_features._extract import check_params as check_params
 from cdjax.deep_features._extract import extract as extract
 from cdjax.deep_features._extract import layers_of as layers_of
 from cdjax.deep_features._resample import resize as resize
+from cdjax.deep_features._shallow import FHOG_CHANNELS as FHOG_CHANNELS
 from cdjax.deep_features._shallow import fhog as fhog
 
-__all__ = ["Backbone", "check_params", "extract", "fhog", "layers_of", "resize"]
+__all__ = [
+    "COLOR_NAME_CHANNELS",
+    "FHOG_CHANNELS",
+    "INTENSITY_CHANNELS",
+    "Backbone",
+    "BlockLayout",
+    "block_layout",
+    "cell_means",
+    "check_color_table",
+    "check_params",
+    "color_names",
+    "extract",
+    "extract_blocks",
+    "fhog",
+    "intensity_channels",
+    "layers_of",
+    "normalise_energy",
+    "resize",
+]

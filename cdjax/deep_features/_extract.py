@@ -133,14 +133,10 @@ def extract(
     if backbone.network == "hog":
         maps = fhog(patches, cell=_hog_cell(patches.shape[1], grid_hw))
         return maps if selected is None else jnp.take(maps, selected, axis=-1)
-    if patches.shape[-1] != 3:
-        raise InputError(
-            f"{backbone.network} takes RGB patches, these have {patches.shape[-1]} "
-            "channels: replicate gray to three"
-        )
+    check_rgb(backbone, patches)
     if selected is None:
         check_params(backbone, params)
-        maps = _forward(backbone, params, patches)
+        maps = forward(backbone, params, patches)
         return jnp.concatenate([resize(m, grid_hw) for m in maps], axis=-1)
     *earlier, deepest = backbone.layer_channels
     num_earlier = sum(earlier)
@@ -154,7 +150,7 @@ def extract(
     check_params(backbone, params)
     split = num_selected - num_last
     outputs = jnp.clip(selected[split:] - num_earlier, 0, deepest - 1)
-    *maps, last = _forward(backbone, params, patches, outputs)
+    *maps, last = forward(backbone, params, patches, outputs)
     last = resize(last, grid_hw)
     if not earlier:
         return last
@@ -204,6 +200,15 @@ def check_params(backbone: Backbone, params: Params) -> None:
                 )
 
 
+def check_rgb(backbone: Backbone, patches: Float[Array, "n p p ch"]) -> None:
+    """Stops patches of other than three channels."""
+    if patches.shape[-1] != 3:
+        raise InputError(
+            f"{backbone.network} takes RGB patches, these have {patches.shape[-1]} "
+            "channels: replicate gray to three"
+        )
+
+
 def _hog_cell(side: int, grid_hw: tuple[int, int]) -> int:
     """The cell that divides a patch into the grid, px."""
     cell = side // max(grid_hw[0], 1)
@@ -215,7 +220,7 @@ def _hog_cell(side: int, grid_hw: tuple[int, int]) -> int:
     return cell
 
 
-def _module(backbone: Backbone) -> nn.Module:
+def network_module(backbone: Backbone) -> nn.Module:
     """The network of a backbone."""
     if backbone.network == "vgg19":
         return VGG19(backbone.layers, backbone.padding)
@@ -225,21 +230,21 @@ def _module(backbone: Backbone) -> nn.Module:
     return SqueezeNet(backbone.layers, version)
 
 
-def _forward(
+def forward(
     backbone: Backbone,
     params: Params,
     patches: Float[Array, "n p p 3"],
     outputs: Int[Array, " k"] | None = None,
 ) -> list[Float[Array, "n _ _ _"]]:
     """Runs the network; one array of maps a layer."""
-    maps: Any = _module(backbone).apply({"params": params}, patches, outputs)
+    maps: Any = network_module(backbone).apply({"params": params}, patches, outputs)
     return [maps[layer] for layer in backbone.layers]
 
 
 @functools.cache
 def _param_shapes(network: str, deepest: str) -> dict[str, Any]:
     """The shapes of a network's weights up to one layer."""
-    module = _module(Backbone(network=network, layers=(deepest,)))
+    module = network_module(Backbone(network=network, layers=(deepest,)))
     patches = jax.ShapeDtypeStruct((1, 256, 256, 3), jnp.float32)
     key = jax.ShapeDtypeStruct((2,), jnp.uint32)
     return jax.eval_shape(module.init, key, patches)["params"]

@@ -3,7 +3,25 @@
 from cdjax.locate._peak import Peak as Peak
 from cdjax.locate._peak import find_peak as find_peak
 from cdjax.locate._peak import peak_to_sidelobe as peak_to_sidelobe
+from cdjax.locate._scale_filter import ScaleFilter as ScaleFilter
+from cdjax.locate._scale_filter import find_scale as find_scale
+from cdjax.locate._scale_filter import scale_factors as scale_factors
+from cdjax.locate._scale_filter import scale_response as scale_response
+from cdjax.locate._scale_filter import train_scale_filter as train_scale_filter
+from cdjax.locate._scale_filter import update_scale_filter as update_scale_filter
 from cdjax.locate._update_box import clamp_scale as clamp_scale
 from cdjax.locate._update_box import update_box as update_box
 
-__all__ = ["Peak", "clamp_scale", "find_peak", "peak_to_sidelobe", "update_box"]
+__all__ = [
+    "Peak",
+    "ScaleFilter",
+    "clamp_scale",
+    "find_peak",
+    "find_scale",
+    "peak_to_sidelobe",
+    "scale_factors",
+    "scale_response",
+    "train_scale_filter",
+    "update_box",
+    "update_scale_filter",
+]
