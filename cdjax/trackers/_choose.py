@@ -9,6 +9,12 @@ from cdjax._types import Array, Bool, Complex, Float
 SELECTIONS = ("swap", "exact", "friendliness", "energy", "random")
 
 
+def round_up(count: int, most: int) -> int:
+    """The next of a few sizes (4, 8, 12, 16, then four to the octave), so few programs compile."""
+    step = max(4, 2 ** max(0, (count - 1).bit_length() - 3)) if count > 1 else 4
+    return min(most, -(-count // step) * step)
+
+
 def choose_channels(
     samples_f: Complex[Array, "2 c h wf"],
     label_f: Complex[Array, "h wf"],
@@ -43,6 +49,8 @@ def choose_channels(
       max_rounds: most rounds of swap search and training.
       energies: mean square of each channel, for "energy".
       key: random key, for "random".
+      zeros_f: further samples, whose label is zero everywhere (context patches); not for "exact",
+        and left out of the prefix curve.
 
     Returns:
       The channels to keep, and the energy of that set with its own best filters.
@@ -77,37 +85,43 @@ def choose_channels(
     mask = rank < count
     ridge = reg * hw[0] * hw[1] * count.astype(jnp.float32)
 
-    rows_f, goals = flat_f, jnp.broadcast_to(goal_f[None], flat_f.shape[::2])
+    rows_f, goals = flat_f, jnp.broadcast_to(goal_f[None], (2, goal_f.size))
     if zeros_f is not None:
-        rows_f = jnp.concatenate([flat_f, zeros_f.reshape(-1, num_all, goal_f.size)])
-        goals = jnp.concatenate([goals, jnp.zeros((rows_f.shape[0] - 2, goal_f.size), goals.dtype)])
+        zeros = zeros_f.reshape(-1, num_all, goal_f.size)
+        rows_f = jnp.concatenate([flat_f, zeros])
+        goals = jnp.concatenate([goals, jnp.zeros_like(zeros[:, 0])])
+    # The paper divides one lambda by the number of channels in use, k here, c at the start.
+    lam = ridge * count.astype(jnp.float32)
+
+    def energy_of(filter_f: Complex[Array, "c m"]) -> distill.ChannelEnergy:
+        penalty = (jnp.abs(filter_f) ** 2) @ weights
+        return distill.channel_energy(rows_f * jnp.conj(filter_f)[None], goals, penalty, weights)
+
+    def train(keep: Float[Array, " c"], reg: Float[Array, ""]) -> Complex[Array, "c m"]:
+        keep = keep[None, :, None, None]
+        zeros = None if zeros_f is None else zeros_f * keep
+        return filters.solve_dcf(samples_f * keep, label_f, reg=reg, zeros_f=zeros).reshape(
+            num_all, -1
+        )
 
     def value_of(mask: Bool[Array, " c"]) -> Float[Array, ""]:
         if zeros_f is None:
             return distill.exact_energy(flat_f, goal_f, weights, mask, ridge=ridge)
-        return distill.evaluate_energy(energy_of(solve(mask, jnp.zeros_like(rows_f[0]))), mask, reg=ridge * count)
-
-    def energy_of(filter_f: Complex[Array, "c m"]) -> distill.ChannelEnergy:
-        parts = rows_f * jnp.conj(filter_f)[None]
-        penalty = (jnp.abs(filter_f) ** 2) @ weights
-        return distill.channel_energy(parts, goals, penalty, weights)
-
-    def solve(
-        mask: Bool[Array, " c"], filter_f: Complex[Array, "c m"]
-    ) -> Complex[Array, "c m"]:
-        keep = mask.astype(jnp.float32)[None, :, None, None]
-        zeros = None if zeros_f is None else zeros_f * keep
-        solution = filters.solve_dcf(samples_f * keep, label_f, reg=ridge, zeros_f=zeros)
-        return jnp.where(mask[:, None], solution.reshape(num_all, -1), filter_f)
+        energy = energy_of(train(mask.astype(jnp.float32), ridge))
+        return distill.evaluate_energy(energy, mask, reg=lam)
 
     if select == "exact":
         found = distill.exact_swap_search(flat_f, goal_f, weights, mask, order, ridge=ridge)
         mask = found.mask
     elif select == "swap":
-        # The paper divides one lambda by the number of channels in use, k here, c at the start.
-        lam = ridge * count.astype(jnp.float32)
-        start = filters.solve_dcf(samples_f, label_f, reg=lam / num_all, zeros_f=zeros_f)
-        start = start.reshape(num_all, -1)
+
+        def solve(
+            mask: Bool[Array, " c"], filter_f: Complex[Array, "c m"]
+        ) -> Complex[Array, "c m"]:
+            solution = train(mask.astype(jnp.float32), ridge)
+            return jnp.where(mask[:, None], solution, filter_f)
+
+        start = train(jnp.ones(num_all), lam / num_all)
         mask = distill.alternate(
             solve,
             energy_of,
