@@ -139,6 +139,10 @@ def parse_box(text: str) -> Float[np.ndarray, "4"]:
     return np.array(numbers)
 
 
+SIZES_PX = 1e-3, 1e6
+"""Least and largest side of a start box: areas and their inverses are float32 numbers."""
+
+
 def check_box(box: Any, frame_hw: tuple[int, int]) -> Float[np.ndarray, "4"]:
     """Returns the box as float32 if a tracker can start from it.
 
@@ -150,7 +154,8 @@ def check_box(box: Any, frame_hw: tuple[int, int]) -> Float[np.ndarray, "4"]:
       The box, float32; it may reach beyond the frame, but not lie outside.
 
     Raises:
-      InputError: if it is not four finite numbers, has no area or misses the frame.
+      InputError: if it is not four finite numbers, has no area, misses the frame or is
+        larger than any frame.
     """
     values = np.asarray(box, np.float64)
     shown = ",".join(f"{v:g}" for v in values.ravel())
@@ -160,8 +165,10 @@ def check_box(box: Any, frame_hw: tuple[int, int]) -> Float[np.ndarray, "4"]:
     if not np.isfinite(values).all():
         raise InputError(f"box {shown} is not finite; give x,y,w,h as plain numbers")
     x, y, w, h = values
-    if w <= 0 or h <= 0:
+    if min(w, h) < SIZES_PX[0]:
         raise InputError(f"box {shown} has no area; give x,y,w,h with positive w and h")
+    if max(w, h) > SIZES_PX[1]:
+        raise InputError(f"box {shown} is larger than any frame; give x,y,w,h in pixels")
     if x >= width or y >= height or x + w <= 0 or y + h <= 0:
         raise InputError(
             f"box {shown} lies outside the {width}x{height} frame; give x,y,w,h in "

@@ -144,7 +144,7 @@ MAY_IMPORT = {
     **{stage: BASE for stage in STAGES},
     "trackers": (*BASE, *STAGES),
     "weights": (*BASE, "deep_features"),
-    "benchmark": (*BASE, "trackers", "weights"),
+    "benchmark": (*BASE, "deep_features", "trackers", "weights"),
 }
 
 

@@ -62,6 +62,7 @@ from cdjax.benchmark._scoring import score_results as score_results
 from cdjax.benchmark._sequence import Sequence as Sequence
 from cdjax.benchmark._sequence import Target as Target
 from cdjax.benchmark._sequence import canonical_name as canonical_name
+from cdjax.benchmark._sequence import first_frames as first_frames
 from cdjax.benchmark._sequence import select_targets as select_targets
 from cdjax.benchmark._statistics import Interval as Interval
 from cdjax.benchmark._statistics import Paired as Paired
@@ -79,7 +80,6 @@ from cdjax.benchmark._vot_scores import VOTScore as VOTScore
 from cdjax.benchmark._vot_scores import score_supervised as score_supervised
 from cdjax.benchmark._vot_scores import score_unsupervised as score_unsupervised
 from cdjax.benchmark._vot_supervised import SupervisedRun as SupervisedRun
-from cdjax.benchmark._vot_supervised import first_frames as first_frames
 from cdjax.benchmark._vot_supervised import format_rows as format_rows
 from cdjax.benchmark._vot_supervised import parse_rows as parse_rows
 from cdjax.benchmark._vot_supervised import read_vot_rows as read_vot_rows
@@ -96,12 +96,11 @@ from cdjax.benchmark._workdir import load_workdir as load_workdir
 
 __all__ = [
     "DATASETS",
-    "PRESETS",
     "EAO_INTERVALS",
     "PRESETS",
     "VOT_PRESETS",
-    "BoxWriter",
     "Attempt",
+    "BoxWriter",
     "Entrant",
     "Entry",
     "Experiment",
@@ -120,8 +119,8 @@ __all__ = [
     "Score",
     "Scored",
     "Sequence",
-    "Table",
     "SupervisedRun",
+    "Table",
     "Tally",
     "Target",
     "Totals",
@@ -138,7 +137,6 @@ __all__ = [
     "draw_report",
     "entrants_of",
     "evaluate",
-    "frame_errors",
     "first_frames",
     "format_rows",
     "frame_errors",

@@ -1,6 +1,7 @@
 """Boxes on frames, videos and strips of panels, drawn with OpenCV; no windows."""
 
 import os
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from cdjax._errors import InputError
+from cdjax.benchmark._results import check_writable, named_errors
 
 GREEN, ORANGE, CYAN = (60, 220, 60), (255, 150, 20), (40, 200, 255)
 WHITE = (255, 255, 255)
@@ -75,26 +77,23 @@ class VideoWriter:
         self._writer = None
         if self.path.suffix.lower() not in (".mp4", ".m4v", ".mov", ".avi"):
             raise InputError(f"{self.path}: video output needs the suffix .mp4")
-        existed = self.path.exists()
-        try:  # before OpenCV does: it would only warn
-            with open(self.path, "ab"):
-                pass
-        except OSError as error:
-            raise InputError(
-                f"{self.path}: cannot be written ({error.strerror}); choose another path"
-            ) from error
+        check_writable(self.path)  # before OpenCV does: it would only warn
+        place = Path(os.path.realpath(self.path))
+        existed = place.exists()
         even = (hw[1] + hw[1] % 2, hw[0] + hw[0] % 2)
         codec = cv2.VideoWriter.fourcc(*"mp4v")
         writer = cv2.VideoWriter(str(self.path), codec, float(fps), even)
         if not writer.isOpened():
             if not existed:
-                self.path.unlink(missing_ok=True)
+                place.unlink(missing_ok=True)
+            with named_errors(self.path), tempfile.TemporaryFile(dir=place.parent) as file:
+                file.write(bytes(4096))  # no room would be another reason
             raise InputError(
                 f"{self.path}: this OpenCV cannot encode mp4v video of "
                 f"{even[0]}x{even[1]} px at {fps} frames/s; install opencv-python "
                 "from PyPI, or leave the video out"
             )
-        self._writer = writer
+        self._writer, self._num_frames = writer, 0
 
     def write(self, rgb: UInt8[np.ndarray, "H W 3"]) -> None:
         """Appends a frame."""
@@ -108,12 +107,30 @@ class VideoWriter:
         odd = [(0, size % 2) for size in self.hw]
         bgr = np.pad(rgb, [*odd, (0, 0)], mode="edge")[..., ::-1]
         self._writer.write(np.ascontiguousarray(bgr))
+        self._num_frames += 1
 
     def close(self) -> None:
-        """Finishes the file; a second call does nothing."""
-        if self._writer is not None:
-            self._writer.release()
-            self._writer = None
+        """Finishes the file; a second call does nothing.
+
+        Raises:
+          InputError: the file does not hold the frames written. OpenCV itself says nothing.
+        """
+        import cv2
+
+        if self._writer is None:
+            return
+        self._writer.release()
+        self._writer = None
+        capture = cv2.VideoCapture(str(self.path))
+        announced = capture.get(cv2.CAP_PROP_FRAME_COUNT)
+        capture.set(cv2.CAP_PROP_POS_FRAMES, self._num_frames - 1)  # .avi announces in advance
+        whole = announced >= self._num_frames and capture.grab()
+        capture.release()
+        if self._num_frames and not whole:
+            raise InputError(
+                f"{self.path}: the last of {self._num_frames} frames is not in the video (disk "
+                "full?); make room, or choose another path"
+            )
 
     def __enter__(self):
         return self

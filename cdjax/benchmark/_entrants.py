@@ -260,10 +260,10 @@ def score_vot(
     Raises:
       InputError: for an unknown preset.
     """
+    from cdjax.benchmark._sequence import first_frames
     from cdjax.benchmark._vot_scores import VOT_PRESETS
-    from cdjax.benchmark._vot_supervised import first_frames
 
-    cut = [s if max_frames is None else first_frames(s, max_frames) for s in sequences]
+    cut = [first_frames(s, max_frames) for s in sequences]
     names = [sequence.name for sequence in cut]
     if preset not in VOT_PRESETS:
         raise InputError(unknown("VOT preset", preset, list(VOT_PRESETS)))

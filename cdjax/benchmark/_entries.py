@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
+from cdjax import deep_features
 from cdjax._types import Params
 from cdjax.benchmark._results import finite
 from cdjax.benchmark._workdir import config_hash
@@ -45,7 +46,8 @@ def make_entries(
       An entry a name.
 
     Raises:
-      InputError: for an unknown name or option, or weights that are not there.
+      InputError: for an unknown name or option, or weights that are not there, of another
+        network, or do not reach its layers.
     """
     import cdjax  # as users call it
 
@@ -58,6 +60,7 @@ def make_entries(
         if chosen is not None and chosen not in loaded:
             loaded[chosen] = cdjax.load_params(chosen)
         backbone = config.backbone
+        deep_features.check_params(backbone, loaded.get(chosen or "", {}))
         layers = dict(zip(backbone.layers, backbone.layer_channels, strict=True))
         description = {
             "name": name,

@@ -35,9 +35,9 @@ _JPEG_MARKER = re.compile(rb"\xff([^\x00\x01\xd0-\xd7\xff])", re.DOTALL)
 def is_complete(data: bytes) -> bool:
     """Returns False for a JPEG, PNG or BMP file that ends too early.
 
-    Decoders fill the rest of a cut JPEG with gray and merely warn. Its markers are
-    walked here, so that neither the end mark of an embedded thumbnail nor bytes after
-    the picture's own end mislead.
+    Decoders fill the rest of a cut JPEG with gray and merely warn. A JPEG's markers and
+    a PNG's chunks are walked here, so that neither the end mark of an embedded thumbnail
+    nor bytes after the picture's own end mislead.
     """
     if data.startswith(b"\xff\xd8"):
         position = 2
@@ -51,7 +51,12 @@ def is_complete(data: bytes) -> bool:
             position = match.end() + int.from_bytes(length, "big")
         return False
     if data.startswith(b"\x89PNG"):
-        return b"IEND" in data[-64:]
+        position = 8
+        while head := data[position : position + 8]:
+            position += 12 + int.from_bytes(head[:4], "big")
+            if head[4:] == b"IEND":
+                return position <= len(data)
+        return False
     if data.startswith(b"BM") and len(data) >= 6:
         return len(data) >= struct.unpack_from("<I", data, 2)[0]
     return len(data) > 0
@@ -76,7 +81,9 @@ def read_image(path: Path) -> Frame:
             f"{path}: frame is missing; restore it, or renumber the frames after it"
         ) from error
     except OSError as error:
-        raise InputError(f"{path}: frame cannot be read ({error.strerror})") from error
+        raise InputError(
+            f"{path}: frame cannot be read ({error.strerror}); restore the file"
+        ) from error
     if not is_complete(data):
         raise InputError(f"{path}: image is truncated; restore the file")
     try:

@@ -34,17 +34,6 @@ class Protocol(NamedTuple):
     count_starts: Callable[[Sequence], int] | None = None
 
 
-def cut(sequence: Sequence, max_frames: int | None) -> Sequence:
-    """Leaves out the frames after the first `max_frames`."""
-    span = slice(max_frames)
-    return sequence._replace(
-        frame_paths=sequence.frame_paths[span],
-        boxes=sequence.boxes[span],
-        regions=None if sequence.regions is None else sequence.regions[span],
-        frame_tags={tag: where[span] for tag, where in sequence.frame_tags.items()},
-    )
-
-
 def key_of(seed: int) -> Any:
     """Returns a unit's random key: None, the tracker's own, for seed 0."""
     return jax.random.key(seed) if seed else None

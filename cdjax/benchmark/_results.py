@@ -32,7 +32,7 @@ def renamed_onto(path: Path) -> Path:
       InputError: for a device, pipe or folder, which the rename would destroy.
     """
     with named_errors(path):
-        path = path.resolve()
+        path = Path(os.path.realpath(path))  # resolve() raises for a link onto itself
         if path.exists() and not path.is_file():
             raise InputError(f"{path}: is not a regular file; give the name of a file")
     return path
@@ -42,20 +42,24 @@ def check_writable(path: Path, *, renamed: bool = False) -> None:
     """Raises InputError unless a file can be written there; leaves no trace.
 
     Args:
-      path: the file; its folder must exist.
+      path: the file; its folder must exist. Devices pass; a named pipe would wait for a
+        reader.
       renamed: the file is made beside its place and renamed onto it.
     """
     if path.is_dir():
         raise InputError(f"{path}: is a folder; give the name of a file")
     if not path.parent.is_dir():
         raise InputError(f"{path}: folder {path.parent} does not exist; make it first")
+    place = Path(os.path.realpath(path))  # a link stays, also one that leads nowhere
     if renamed:
-        path = renamed_onto(path)
+        check_writable(part_of(renamed_onto(path)))
+    elif place.is_fifo():
+        raise InputError(f"{path}: is a pipe; give the name of a file")
     existed = path.exists()
     with named_errors(path), path.open("ab"):
         pass
     if not existed:
-        path.unlink(missing_ok=True)  # another process may be checking too
+        place.unlink(missing_ok=True)  # another process may be checking too
 
 
 def make_folder(path: Path) -> Path:
@@ -123,6 +127,19 @@ class BoxWriter:
             self._file.write(text)
             self._file.flush()
 
+    def close(self, *, complete: bool = True) -> None:
+        """Closes the file; a second call does nothing.
+
+        Args:
+          complete: whether an atomic file takes its name.
+        """
+        if self._file.closed:
+            return
+        with named_errors(self.path):
+            self._file.close()
+            if complete and self._place != self.path:
+                os.replace(self._place, self.path)
+
     def __enter__(self) -> "BoxWriter":
         return self
 
@@ -132,10 +149,7 @@ class BoxWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        with named_errors(self.path):
-            self._file.close()
-            if kind is None and self._place != self.path:
-                os.replace(self._place, self.path)
+        self.close(complete=kind is None)
 
 
 def read_boxes(path: Path) -> Boxes:
@@ -214,7 +228,8 @@ class JsonWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._file.close()
+        with named_errors(self.path):
+            self._file.close()
 
     def write(self, box: Float[np.ndarray, "4"]) -> None:
         """Appends a box, corner index from 0."""
@@ -231,9 +246,9 @@ class JsonWriter:
         """
         rest = json.dumps(finite(others), indent=1, allow_nan=False)
         with named_errors(self.path):
-            self._file.write("\n ],")
-            self._file.write(rest.removeprefix("{") + "\n")
-            self._file.close()
+            with self._file:  # closed even if the disk is full
+                self._file.write("\n ],")
+                self._file.write(rest.removeprefix("{") + "\n")
             os.replace(part_of(self.path), self.path)
 
 

@@ -1,8 +1,8 @@
 """What a sequence is, and how its frames are matched with ground truth; no pixels."""
 
 import difflib
+import os
 import re
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Sequence as AnySequence
 from itertools import pairwise
@@ -46,6 +46,25 @@ class Sequence(NamedTuple):
     regions: tuple[np.ndarray, ...] | None = None
     frame_tags: Mapping[str, Bool[np.ndarray, " t"]] = {}
     hw: tuple[int, int] | None = None
+
+
+def first_frames(sequence: Sequence, num_frames: int | None) -> Sequence:
+    """Returns a sequence's first frames, with all that is said of them.
+
+    Args:
+      sequence: the sequence.
+      num_frames: how many; all of them if None or if there are fewer.
+
+    Returns:
+      The shorter sequence.
+    """
+    span = slice(num_frames)
+    return sequence._replace(
+        frame_paths=sequence.frame_paths[span],
+        boxes=sequence.boxes[span],
+        regions=None if sequence.regions is None else sequence.regions[span],
+        frame_tags={tag: where[span] for tag, where in sequence.frame_tags.items()},
+    )
 
 
 class Target(NamedTuple):
@@ -105,24 +124,43 @@ def sibling(path: Path, number: int) -> Path:
     return path.with_name(stem + path.suffix)
 
 
+def check_numbers(frames: AnySequence[Path]) -> None:
+    """Raises InputError for an image that would slip in among numbered frames.
+
+    That is one without a number, or with the number of another that is named otherwise;
+    names alike but for their digits may share the last number, as times of day do.
+    """
+    numbers = [frame_number(path) for path in frames]
+    if len(set(numbers) - {None}) < 2:
+        return  # they count nothing: any name will do
+    held: dict[int, tuple[str, Path]] = {}
+    for path, number in zip(frames, numbers, strict=True):
+        if number is None:
+            raise InputError(f"{path}: image without a number among numbered ones; move it away")
+        words = re.sub(r"[0-9]+", "#", path.name.lower())
+        others, other = held.setdefault(number, (words, path))
+        if others != words:
+            raise InputError(f"{path} and {other.name}: both frame {number}; move one away")
+
+
 def with_gaps(frames: AnySequence[Path]) -> tuple[Path, ...]:
     """Inserts the first missing frame of each gap in the numbering.
 
-    The step of the numbering is its commonest difference, where that accounts for at
-    least half of all; otherwise the numbers are time stamps and a gap means nothing.
+    The step of the numbering is its smallest difference, where all others are multiples
+    of it; otherwise the numbers are time stamps and a gap means nothing.
+
+    Raises:
+      InputError: as `check_numbers`.
     """
-    numbers = [frame_number(path) for path in frames]
-    steps = [b - a for a, b in pairwise(numbers) if a is not None and b is not None]
-    if len(steps) < 2 or len(steps) + 1 < len(frames):
-        return tuple(frames)
-    step, count = Counter(steps).most_common(1)[0]
-    if step < 1 or 2 * count < len(steps):
+    check_numbers(frames)
+    numbers = [number for path in frames if (number := frame_number(path)) is not None]
+    steps = [b - a for a, b in pairwise(numbers)]
+    step = min((s for s in steps if s > 0), default=0)
+    if not step or any(s % step for s in steps):
         return tuple(frames)
     filled = [frames[0]]
-    for path, gap in zip(frames[1:], steps, strict=True):
+    for path, number, gap in zip(frames[1:], numbers, steps, strict=False):
         if gap > step:
-            number = frame_number(filled[-1])
-            assert number is not None
             filled.append(sibling(filled[-1], number + step))
         filled.append(path)
     return tuple(filled)
@@ -151,7 +189,7 @@ def match_frames(
       The frames, a row each, missing ones included.
 
     Raises:
-      InputError: if frames and rows cannot be matched.
+      InputError: if frames and rows cannot be matched, or as `check_numbers`.
     """
     if not frames:
         raise InputError(
@@ -160,6 +198,7 @@ def match_frames(
         )
     if num_rows == 1:
         return with_gaps(frames)
+    check_numbers(frames)
     by_number = {frame_number(path): path for path in frames}
     problem = InputError(
         f"{target.folder}: {len(frames)} frames ({frames[0].name} to "
@@ -330,7 +369,7 @@ def find_targets(
       InputError: if there is none, if two have the same name, or if the list names
         sequences that are not there.
     """
-    check_root(root)
+    root = Path(os.path.abspath(check_root(root)))  # "." and ".." have no name of their own
     found = targets_in(root)
     if not found:
         names = read_list(root) if listed else []

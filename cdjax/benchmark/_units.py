@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from cdjax._errors import InputError
 from cdjax.benchmark._claims import claim
 from cdjax.benchmark._entries import Entry, describe
-from cdjax.benchmark._protocols import PROTOCOLS, cut
+from cdjax.benchmark._protocols import PROTOCOLS
 from cdjax.benchmark._results import (
     BoxWriter,
     WriteError,
@@ -27,7 +27,7 @@ from cdjax.benchmark._results import (
     write_json,
 )
 from cdjax.benchmark._runner import FrameRecord
-from cdjax.benchmark._sequence import Target
+from cdjax.benchmark._sequence import Target, first_frames
 from cdjax.benchmark._workdir import Unit, files_of, open_workdir, read_json, read_run, sha256_of
 from cdjax.trackers._model import channels_by_layer
 
@@ -107,7 +107,7 @@ def plan_units(
         starts[target.name] = (None,)
         if count_starts is not None:
             try:
-                starts[target.name] = range(count_starts(cut(target.read(), max_frames)))
+                starts[target.name] = range(count_starts(first_frames(target.read(), max_frames)))
             except InputError:  # told when the unit is run
                 starts[target.name] = (0,)
     seeds = tuple(seeds)
@@ -275,7 +275,7 @@ def run_unit(
     with named_errors(files.record):
         files.record.unlink(missing_ok=True)
         files.boxes.unlink(missing_ok=True)
-    sequence = cut(target.read(), settings["max_frames"])
+    sequence = first_frames(target.read(), settings["max_frames"])
     states: deque[Any] = deque(maxlen=2)
 
     def on_record(record: FrameRecord) -> None:

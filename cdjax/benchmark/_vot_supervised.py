@@ -19,7 +19,7 @@ from cdjax.benchmark._metrics import has_target
 from cdjax.benchmark._ope import Totals, start_box
 from cdjax.benchmark._regions import Region, overlaps
 from cdjax.benchmark._runner import FrameRecord, run
-from cdjax.benchmark._sequence import Sequence
+from cdjax.benchmark._sequence import Sequence, first_frames
 from cdjax.trackers._base import Tracker
 
 SKIPPED, START, FAILURE = 0, 1, 2
@@ -47,25 +47,6 @@ class SupervisedRun(NamedTuple):
 def regions_of(sequence: Sequence) -> tuple[Region, ...]:
     """Returns a sequence's ground truth as regions: its own, or its boxes."""
     return tuple(sequence.boxes) if sequence.regions is None else sequence.regions
-
-
-def first_frames(sequence: Sequence, num_frames: int) -> Sequence:
-    """Returns a sequence's first frames, with all that is said of them.
-
-    Args:
-      sequence: the sequence.
-      num_frames: how many; all of a shorter sequence.
-
-    Returns:
-      The shorter sequence.
-    """
-    n = num_frames
-    return sequence._replace(
-        frame_paths=sequence.frame_paths[:n],
-        boxes=sequence.boxes[:n],
-        regions=None if sequence.regions is None else sequence.regions[:n],
-        frame_tags={tag: where[:n] for tag, where in sequence.frame_tags.items()},
-    )
 
 
 def run_supervised(
@@ -102,8 +83,7 @@ def run_supervised(
         first row has no target.
     """
     start_box(sequence)
-    if max_frames is not None:
-        sequence = first_frames(sequence, max_frames)
+    sequence = first_frames(sequence, max_frames)
     paths, regions = sequence.frame_paths, regions_of(sequence)
     valid = has_target(sequence.boxes)
     params = jax.device_put(params)

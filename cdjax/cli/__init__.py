@@ -14,6 +14,7 @@ from cdjax.cli import (
     _demo,
     _evaluate,
     _info,
+    _interrupt,
     _replay,
     _report,
     _score,
@@ -55,10 +56,10 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _join_negative(argv: Sequence[str]) -> list[str]:
-    """Joins --box and a value with a leading minus, which argparse would refuse."""
+    """Joins --box and a value with a leading minus, as in -inf, which argparse would refuse."""
     joined: list[str] = []
     for word in argv:
-        if joined and joined[-1] == "--box" and re.match(r"-[0-9.]", word):
+        if joined and joined[-1] == "--box" and re.match("-[^-]", word):
             joined[-1] = f"--box={word}"
         else:
             joined.append(word)
@@ -78,8 +79,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     try:
-        args = _parser().parse_args(_join_negative(sys.argv[1:] if argv is None else argv))
-        return args.run(args)
+        with _interrupt.handled():
+            args = _parser().parse_args(_join_negative(sys.argv[1:] if argv is None else argv))
+            return args.run(args)
     except InputError as error:
         print(f"cdjax: error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from cdjax._errors import InputError
+from cdjax.cli import _interrupt
 
 # HOG has little to spare: the prefix curve keeps all of it here, half of it tracks as well.
 _TRACKERS = ("DeepCD-H:num_channels=16", "CF2-H")
@@ -114,7 +115,7 @@ def _follow(name: str, num_frames: int, shown: tuple[int, ...]) -> _Run:
 
     start = next(synthetic_frames(1))[1]
     records, snapshots = [], {}
-    for record in _runner.run(tracker, {}, frames(), start):
+    for record in _interrupt.between(_runner.run(tracker, {}, frames(), start)):
         if record.frame_index in shown:
             snapshots[record.frame_index] = _Snapshot(record.frame, record.box, record.aux)
         records.append(record._replace(frame=None, aux=None))

@@ -72,6 +72,10 @@ def run(args: argparse.Namespace) -> int:
     if not targets:
         raise InputError("--sequences names none; give names apart by commas")
     entries = make_entries(args.trackers, weights=args.weights)
+    if args.weights is not None:
+        bare = [entry.name for entry in entries if not entry.params]
+        if bare:
+            print(f"--weights is not used by {', '.join(bare)}, which need none")
     with Progress(sys.stdout) as watch:
         summary = evaluate(
             entries,

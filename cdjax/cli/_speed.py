@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cdjax._errors import InputError
+from cdjax.cli import _interrupt
 
 _FORMULA = "model bytes = filter + network weights that the kept channels need"
 
@@ -100,7 +101,7 @@ def run(args: argparse.Namespace) -> int:
         print(f"compiling {name} ...", flush=True)
         cases.append(_prepare(name, weights, params, frames, video[0][1]))
     print(f"timing {args.frames} steps of each, in turn ...", flush=True)
-    for index in range(-2, args.frames):  # the first two rounds warm up
+    for index in _interrupt.between(range(-2, args.frames)):  # the first two rounds warm up
         frame = frames[2 + index % (len(frames) - 2)]
         for case in cases:
             _time_round(case, frame, keep=index >= 0)

@@ -6,11 +6,12 @@ import os
 import subprocess
 import sys
 from collections.abc import Generator, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from cdjax._errors import InputError
+from cdjax.cli import _interrupt
 
 _PREFERRED = "DeepCD-V-11+12+21"
 _FALLBACK = "DeepCD-H"
@@ -107,7 +108,10 @@ def run(args: argparse.Namespace) -> int:
             start = source.start if box is None else box
             if start is None:
                 start, frames = _ask_box(decoded, args.source)
-            for record in run_tracker(tracker, params, frames, start, max_frames=args.max_frames):
+            records = run_tracker(tracker, params, frames, start, max_frames=args.max_frames)
+            for record in _interrupt.between(records):
+                if record.frame_index == 0:
+                    outputs.open(record)
                 totals.add(record)
                 outputs.write(record)
         except (InputError, KeyboardInterrupt) as error:
@@ -116,7 +120,7 @@ def run(args: argparse.Namespace) -> int:
             problem = error
         finally:
             outputs.end_progress()
-        outputs.finish(name, totals, problem)
+        problem = outputs.finish(name, totals, problem)
     if problem is not None:
         raise problem
     return 0
@@ -138,28 +142,31 @@ class _Outputs:
     def __enter__(self) -> "_Outputs":
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._stack.close()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        # What fails while closing must not hide what failed before.
+        with suppress(InputError) if kind else nullcontext():
+            self._stack.close()
 
-    def _open(self, record: Any) -> None:
-        """Opens the files; older ones stay until there is something to write."""
+    def open(self, record: Any) -> None:
+        """Opens the files; older ones stay until there is something to write.
+
+        The text file comes last: opening empties it, and the others might yet fail.
+        """
         from cdjax.benchmark import BoxWriter, JsonWriter, open_video
 
-        if self._args.boxes:
-            self._boxes = self._stack.enter_context(BoxWriter(self._args.boxes))
-        if self._args.video:
-            self._video = self._stack.enter_context(
-                open_video(self._args.video, record.frame.shape[:2], self._source.fps)
-            )
+        enter = self._stack.enter_context
         if self._args.json:
-            self._json = self._stack.enter_context(JsonWriter(self._args.json))
+            self._json = enter(JsonWriter(self._args.json))
+        if self._args.video:
+            hw = record.frame.shape[:2]
+            self._video = enter(open_video(self._args.video, hw, self._source.fps))
+        if self._args.boxes:
+            self._boxes = enter(BoxWriter(self._args.boxes))
 
     def write(self, record: Any) -> None:
         """Takes in a frame's result."""
         from cdjax.benchmark import draw_frame
 
-        if record.frame_index == 0:
-            self._open(record)
         index, truth = record.frame_index, None
         if self._source.truth is not None:
             truth = self._source.truth[index]
@@ -180,8 +187,8 @@ class _Outputs:
         if self._shows:
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
-    def finish(self, name: str, totals: Any, problem: BaseException | None) -> None:
-        """Completes the JSON file and prints the summary."""
+    def finish(self, name: str, totals: Any, problem: BaseException | None) -> BaseException | None:
+        """Completes the files and prints the summary; returns the first problem."""
         import numpy as np
 
         from cdjax.benchmark import score
@@ -200,10 +207,25 @@ class _Outputs:
             "fps": totals.fps,
             "step_ms_median": totals.step_ms_median,
             "compile_seconds": totals.compile_seconds,
-            "error": None if problem is None else str(problem) or "interrupted",
         }
-        if self._json is not None:
-            self._json.close(figures)
+        complete = []
+        for path, writer in (
+            (self._args.boxes, self._boxes),
+            (self._args.video, self._video),
+            (self._args.json, self._json),  # last, to tell what became of the others
+        ):
+            if writer is None:
+                continue
+            error = None if problem is None else str(problem) or "interrupted"
+            try:
+                if writer is self._json:
+                    writer.close(figures | {"error": error})
+                else:
+                    writer.close()
+            except InputError as failure:
+                problem = problem or failure
+            else:
+                complete.append(path)
         print(
             f"{name}: {totals.num_frames} frames, {totals.num_channels} channels, "
             f"{totals.fps:.1f} frames/s (step {totals.step_ms_median:.1f} ms, "
@@ -211,26 +233,28 @@ class _Outputs:
         )
         if auc is not None:
             print(f"success AUC {auc:.3f}, precision at 20 px {precision:.3f}")
-        for path in (self._args.boxes, self._args.video, self._args.json):
-            if path:
-                print(f"wrote {path}")
+        for path in complete:
+            print(f"wrote {path}")
+        return problem
 
 
 def _check_outputs(args: argparse.Namespace) -> None:
     """Raises InputError for outputs that cannot be written, or would be the source."""
-    from cdjax.benchmark._results import check_writable
+    from cdjax.benchmark._results import check_writable, part_of
     from cdjax.benchmark._sequence import IMAGE_SUFFIXES
 
     if args.video and args.video.suffix.lower() not in _VIDEO_SUFFIXES:
         raise InputError(f"{args.video}: not a kind of video to write; name it .mp4")
-    taken = {Path(args.source).resolve(): "SOURCE"}
+    taken = {os.path.realpath(args.source): "SOURCE"}
     for option in ("boxes", "video", "json"):
         path = getattr(args, option)
         if path is None:
             continue
-        other = taken.setdefault(path.resolve(), f"--{option}")
-        if other != f"--{option}":
-            raise InputError(f"{path}: given as {other} and --{option}; name another")
+        place = Path(os.path.realpath(path))
+        for used in (place, part_of(place)) if option == "json" else (place,):
+            other = taken.setdefault(str(used), f"--{option}")
+            if other != f"--{option}":
+                raise InputError(f"{used}: needed for {other} and --{option}; name another")
         # Annotations and frames are beyond recovery; other files may be results of ours.
         precious = path.name.startswith("groundtruth") or path.suffix.lower() in IMAGE_SUFFIXES
         if precious and path.exists():
@@ -272,7 +296,9 @@ def open_source(text: str, box: Any) -> Source:
     from cdjax.benchmark._ope import start_box
     from cdjax.benchmark._sequence import IMAGE_SUFFIXES
 
-    path = Path(text)
+    if not text:
+        raise InputError("SOURCE is empty; give a folder, a video or a camera")
+    path = Path(os.path.abspath(text))  # "." and ".." have no name of their own
     targets = []
     if path.is_dir():
         targets = targets_in(path)
@@ -300,6 +326,8 @@ def open_source(text: str, box: Any) -> Source:
     if path.is_dir():
         paths = list_frames(path)
         return Source(read_images(paths), None, None, _CAMERA_FPS, len(paths))
+    if not path.is_file():
+        raise InputError(f"{text}: neither a folder nor a file; give a camera by its index")
     if path.suffix.lower() in IMAGE_SUFFIXES:
         raise InputError(f"{text}: is a single image; give the folder of the frames")
     return Source(read_video(path), None, None, _video_fps(path), None)

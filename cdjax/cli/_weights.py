@@ -4,6 +4,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from cdjax._errors import InputError
+
 
 def add_parser(subparsers: Any) -> None:
     """Adds the command `weights` to the command line."""
@@ -52,27 +54,28 @@ def _convert(args: argparse.Namespace) -> int:
 
 
 def _check(args: argparse.Namespace) -> int:
-    """Loads weights; 1 if any of them is damaged."""
+    """Loads weights, by default every folder of the store, and raises if any is damaged."""
     from cdjax import weights
-    from cdjax._errors import InputError
 
-    names = args.names
+    root = weights.weights_dir().resolve()
+    names = args.names or sorted(path.name for path in root.glob("[!.]*") if path.is_dir())
     if not names:
-        root = weights.weights_dir()
-        names = sorted(
-            path.name for path in root.glob("[!.]*") if (path / "manifest.json").exists()
-        )
-        if not names:
-            print(f"{root}: no weights")
-    failed = 0
+        print(f"{root}: no weights")
+    problems = []
     for name in names:
+        folder = root / name
         try:
-            weights.load_params(name)
+            weights.load_params(folder if folder.is_dir() else name)
             print(f"{name}: ok")
         except InputError as error:
             print(f"{name}: {error}")
-            failed += 1
-    return int(failed > 0)
+            problems.append(error)
+    if problems:
+        raise InputError(
+            f"{len(problems)} of {len(names)} weights failed (listed above), the first of "
+            f"them: {problems[0]}"
+        )
+    return 0
 
 
 def _fetch(args: argparse.Namespace) -> int:

@@ -5,6 +5,9 @@ import importlib.resources
 import tomllib
 from typing import NamedTuple
 
+UNKNOWN = "unknown"
+"""Licence of a file that is not known by its hash."""
+
 
 class Source(NamedTuple):
     """A weight file that can be had from its makers.
@@ -36,8 +39,8 @@ def known_sources() -> dict[str, Source]:
 
 
 def licence_of(sha256: str) -> str:
-    """The licence of a file that is known by its hash, else "unknown"."""
+    """The licence of a file that is known by its hash, else UNKNOWN."""
     for source in known_sources().values():
         if source.sha256 and sha256.startswith(source.sha256):
             return source.licence
-    return "unknown"
+    return UNKNOWN

@@ -7,6 +7,7 @@ import os
 import shutil
 import sys
 import tempfile
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,10 @@ import numpy as np
 
 from cdjax._errors import InputError
 from cdjax._types import Params
-from cdjax.deep_features import layers_of
+from cdjax.deep_features import Backbone, check_params, layers_of
 from cdjax.weights._convert import Converted, convert_file
-from cdjax.weights._sources import licence_of
+from cdjax.weights._sources import UNKNOWN, known_sources, licence_of
+from cdjax.weights._tables import NETWORKS
 
 _MANIFEST = "manifest.json"
 _ARRAYS = "params"
@@ -86,16 +88,18 @@ def list_weights(directory: Path | None = None) -> list[Manifest]:
     Returns:
       The manifests, by name; folders whose manifest cannot be read are left out.
     """
-    root = weights_dir() if directory is None else directory
-    found = []
-    for path in sorted(root.glob(f"*/{_MANIFEST}")):
-        if path.parent.name.startswith("."):
-            continue
+    return _scan(weights_dir() if directory is None else directory)[0]
+
+
+def _scan(root: Path) -> tuple[list[Manifest], list[str]]:
+    """Reads the manifests of a store; second, the folders of those that are damaged."""
+    found, damaged = [], []
+    for path in sorted(root.glob(f"[!.]*/{_MANIFEST}")):
         try:
             found.append(read_manifest(path.parent))
         except InputError:
-            continue
-    return found
+            damaged.append(path.parent.name)
+    return found, damaged
 
 
 def convert(
@@ -114,18 +118,29 @@ def convert(
       directory: the store; `weights_dir()` if None.
 
     Returns:
-      The folder of the stored weights. What had the same name is replaced.
+      The folder of the stored weights. What had the same name is replaced, but a known file
+      (`known_sources`) only by another.
 
     Raises:
-      InputError: the file is damaged or of no known network.
+      InputError: the file is damaged or of no known network, or the name is another's.
     """
     converted = convert_file(source, network=network)
+    _check_known(source, converted.sha256, name=name)
     name = converted.table.name if name is None else name
     if not name or Path(name).name != name or name.startswith("."):
         raise InputError(
             f"{name!r} cannot name stored weights: use letters, digits and underscores"
         )
-    table = converted.table
+    table, licence = converted.table, licence_of(converted.sha256)
+    if name in NETWORKS and name != table.network:
+        raise InputError(f"{source} is of {table.network}, not {name}: give another name")
+    root = weights_dir() if directory is None else directory
+    for other in list_weights(root):
+        if other.name == name and licence == UNKNOWN != licence_of(other.source_sha256):
+            raise InputError(
+                f"{root / name}: holds {other.source_file}, a known file, and {source} is none: "
+                "give another name"
+            )
     manifest = Manifest(
         name=name,
         network=table.network,
@@ -133,7 +148,7 @@ def convert(
         source_file=source.name,
         source_sha256=converted.sha256,
         format=table.format,
-        licence=licence_of(converted.sha256),
+        licence=licence,
         channel_order=converted.order,
         mean=converted.mean,
         std=table.std,
@@ -141,8 +156,18 @@ def convert(
         arrays_sha256=hash_params(converted.params),
         files_sha256="",
     )
-    root = weights_dir() if directory is None else directory
     return _save(converted, manifest, root)
+
+
+def _check_known(source: Path, sha256: str, *, name: str | None = None) -> None:
+    """Refuses a file that is called as a known one but differs, unless for another name."""
+    for known in known_sources().values():
+        differs = known.file == source.name and not sha256.startswith(known.sha256)
+        if differs and name in (None, known.name):
+            raise InputError(
+                f"{source}: sha256 {sha256[:12]}, expected {known.sha256[:12]}; the file is "
+                f"damaged: `cdjax weights fetch {known.name}`, or rename it if it is another"
+            )
 
 
 def load_params(name_or_path: str | Path, *, directory: Path | None = None) -> Params:
@@ -150,8 +175,8 @@ def load_params(name_or_path: str | Path, *, directory: Path | None = None) -> P
 
     Args:
       name_or_path: a stored name ("vgg19_normalised"), the name of a network, for whatever is
-        stored of it, the folder of stored weights, or a raw weight file, which is converted in
-        memory.
+        stored of it, or else the folder of stored weights or a raw weight file, which is
+        converted in memory.
       directory: the store; `weights_dir()` if None.
 
     Returns:
@@ -161,37 +186,42 @@ def load_params(name_or_path: str | Path, *, directory: Path | None = None) -> P
     Raises:
       InputError: there is no such thing, or it is damaged.
     """
-    path = Path(name_or_path)
+    path = find_weights(name_or_path, directory=directory)
     if path.is_file():
-        params = convert_file(path).params
+        converted = convert_file(path)
+        _check_known(path, converted.sha256)
+        params = converted.params
     else:
-        params = read_params(find_weights(name_or_path, directory=directory))
+        params = read_params(path)
     return jax.tree.map(jnp.asarray, params)
 
 
 def find_weights(name_or_path: str | Path, *, directory: Path | None = None) -> Path:
-    """Finds the folder of stored weights by name or path."""
-    path = Path(name_or_path)
+    """Finds stored weights by name, then by network, then a folder or file by path."""
+    path, name = Path(name_or_path), str(name_or_path)
     root = weights_dir() if directory is None else directory
-    stored = root / path
-    if path.name == str(name_or_path) and (stored / _MANIFEST).is_file():
-        return stored
-    if path.is_dir():
-        return path
+    bare = path.name == name
+    if bare and (root / name / _MANIFEST).is_file():
+        return root / name
+    stored, damaged = _scan(root)
     # A network's name stands for whatever is stored of that network: the most layers, if several.
-    same = [found for found in list_weights(root) if found.network == str(name_or_path)]
+    same = [found for found in stored if found.network == name]
     if same:
         depth = lambda found: layers_of(found.network).index(found.deepest_layer)
         return root / max(same, key=depth).name
-    names = ", ".join(manifest.name for manifest in list_weights(root)) or "nothing"
+    if path.is_file() or (path.is_dir() and not (bare and name in NETWORKS)):
+        return path
+    names = ", ".join(manifest.name for manifest in stored) or "nothing"
+    if damaged:
+        names += f", and damaged {', '.join(damaged)} (`cdjax weights check` says more)"
     raise InputError(
-        f"no weights {str(name_or_path)!r}: {root} holds {names}; convert a file with "
+        f"no weights {name!r}: {root} holds {names}; convert a file with "
         "`cdjax weights convert FILE`, or see `cdjax weights fetch`"
     )
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """Reads and checks a manifest."""
+    """Reads and checks a manifest; the name is the folder's, which may have been renamed."""
     path = folder / _MANIFEST
     remedy = "convert the source file again with `cdjax weights convert`"
     try:
@@ -207,7 +237,15 @@ def read_manifest(folder: Path) -> Manifest:
             raise InputError(f"{path}: {key} is {raw[key]!r}; {remedy}")
     if raw["version"] != _VERSION:
         raise InputError(f"{path}: version {raw['version']}, expected {_VERSION}; {remedy}")
-    raw |= {"mean": tuple(raw["mean"]), "std": tuple(raw["std"])}
+    if raw["network"] not in NETWORKS or raw["deepest_layer"] not in layers_of(raw["network"]):
+        raise InputError(
+            f"{path}: there is no {raw['deepest_layer']!r} in a {raw['network']!r}; {remedy}"
+        )
+    for key in ("mean", "std"):
+        raw[key] = tuple(raw[key])
+        if len(raw[key]) != 3 or not all(isinstance(x, float) and isfinite(x) for x in raw[key]):
+            raise InputError(f"{path}: {key} is {raw[key]!r}; {remedy}")
+    raw["name"] = folder.resolve().name
     return Manifest(**raw)
 
 
@@ -241,6 +279,14 @@ def read_params(folder: Path) -> dict[str, Any]:
             f"{folder}: the arrays differ from the manifest (sha256 {found[:12]}, "
             f"expected {manifest.arrays_sha256[:12]}); {remedy}"
         )
+    backbone = Backbone(network=manifest.network, layers=(manifest.deepest_layer,))
+    layers = [layer for layer in layers_of(backbone.network) if layer in params]
+    try:
+        if layers[-1:] != list(backbone.layers) or not np.allclose(params["mean"], manifest.mean):
+            raise InputError("its deepest layer or mean is not the arrays'")
+        check_params(backbone, params)
+    except InputError as error:
+        raise InputError(f"{folder / _MANIFEST}: {error}; {remedy}") from error
     return params
 
 

@@ -1,5 +1,8 @@
 """Drawing never moves a box, never fails on a bad one, and files come out readable."""
 
+import contextlib
+import resource
+
 import cv2
 import numpy as np
 import pytest
@@ -98,9 +101,35 @@ def test_failing_codec_leaves_no_file(tmp_path, monkeypatch):
             return False
 
     monkeypatch.setattr(cv2, "VideoWriter", Deaf)
-    with pytest.raises(InputError, match="cannot encode"):
-        _draw.open_video(tmp_path / "a.mp4", (48, 64), 25)
-    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "link.mp4").symlink_to(tmp_path / "nowhere.mp4")
+    for name in ("a.mp4", "link.mp4"):
+        with pytest.raises(InputError, match="cannot encode"):
+            _draw.open_video(tmp_path / name, (48, 64), 25)
+        assert [path.name for path in tmp_path.iterdir()] == ["link.mp4"]
+
+
+@contextlib.contextmanager
+def full_disk(num_bytes):
+    """Files cannot grow beyond some bytes, as on a disk that is full."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.avi"])
+def test_a_full_disk_is_said(tmp_path, name):
+    frames = np.random.default_rng(0).integers(0, 256, (4, 48, 64, 3)).astype(np.uint8)
+    with full_disk(6000):
+        video = _draw.open_video(tmp_path / name, (48, 64), 25)
+        for frame in frames:
+            video.write(frame)
+        with pytest.raises(InputError, match=f"{name}: the last of 4 frames is not in"):
+            video.close()
+    with full_disk(0), pytest.raises(InputError, match="b.mp4: cannot be written .*large"):
+        _draw.open_video(tmp_path / "b.mp4", (48, 64), 25)
 
 
 def test_response_panel_puts_zero_shift_in_the_middle():

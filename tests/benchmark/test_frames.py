@@ -58,15 +58,26 @@ def test_jpeg_end_marks_elsewhere_do_not_mislead(tmp_path):
     assert not _frames.is_complete(b"")
 
 
+def test_bytes_after_a_png_do_not_matter():
+    whole = cv2.imencode(".png", picture())[1].tobytes()
+    assert _frames.is_complete(whole + bytes(100))
+    # The letters may come up in a picture; here in a comment before it.
+    comment = b"\0\0\0\x04tEXtIEND\0\0\0\0"
+    assert not _frames.is_complete(whole[:33] + comment + whole[33:60])
+    assert not _frames.is_complete(whole[:-1])
+
+
 def test_frames_that_cannot_be_read_are_named(tmp_path):
     cv2.imwrite(str(tmp_path / "1.png"), picture())
     cv2.imwrite(str(tmp_path / "2.png"), picture(hw=(50, 64)))
     (tmp_path / "3.png").write_text("not an image")
-    paths = [tmp_path / f"{i}.png" for i in (1, 2, 3, 4)]
+    (tmp_path / "5.png").mkdir()
+    paths = [tmp_path / f"{i}.png" for i in (1, 2, 3, 4, 5)]
     for bad, words in (
         (1, "2.png: frame is 64x50 but the first is 64x48"),
         (2, "3.png: image cannot be decoded"),
         (3, "4.png: frame is missing"),
+        (4, r"5.png: frame cannot be read \(Is a directory\); restore"),
     ):
         frames = _frames.read_images([paths[0], paths[bad]])
         next(frames)

@@ -1,4 +1,6 @@
 import json
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -119,7 +121,10 @@ def test_unknown_names_get_the_nearest(tmp_path):
         ([1, 2, 4], [1, 2, 3, 4]),
         ([0, 5, 10, 20, 25], [0, 5, 10, 15, 20, 25]),
         ([1, 2, 3, 9, 10], [1, 2, 3, 4, 9, 10]),
+        ([1, 3, 4], [1, 2, 3, 4]),
+        ([1, 3, 5, 6], [1, 2, 3, 4, 5, 6]),
         ([3, 17, 44, 91], [3, 17, 44, 91]),
+        ([0, 33, 66, 100, 133, 200], [0, 33, 66, 100, 133, 200]),
         ([1, 9], [1, 9]),
     ],
 )
@@ -127,6 +132,42 @@ def test_gaps_are_told_from_time_stamps(tmp_path, numbers, filled):
     paths = [tmp_path / f"frame_{n}.png" for n in numbers]
     found = [_sequence.frame_number(p) for p in _sequence.with_gaps(paths)]
     assert found == filled
+
+
+@pytest.mark.parametrize(
+    "stray", ["thumb.jpg", "thumb_1.jpg", "0002.png", "0002 (1).jpg", "0002_copy.jpg"]
+)
+def test_images_that_slip_in_among_the_frames_are_named(tmp_path, stray):
+    for numbers in ([1, 2, 3], [1, 2, 4]):
+        make_folder(tmp_path, f"A{numbers[-1]}", numbers, len(numbers) + 1)
+        folder = tmp_path / f"A{numbers[-1]}"
+        (folder / "img" / stray).touch()
+        with pytest.raises(InputError, match=re.escape(stray)):
+            load_otb(folder)
+        with pytest.raises(InputError, match=re.escape(stray)):
+            _sequence.with_gaps(_sequence.list_images(folder / "img"))
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["a.png", "b.png", "c.png"],
+        ["clip7_a.png", "clip7_b.png"],
+        ["10-00-58.png", "10-00-59.png", "10-01-58.png", "10-01-59.png"],
+    ],
+)
+def test_names_that_count_otherwise_stay(tmp_path, names):
+    paths = [tmp_path / name for name in names]
+    assert list(_sequence.with_gaps(paths)) == paths
+
+
+def test_the_working_folder_has_a_name(tmp_path, monkeypatch):
+    for i in (1, 2):
+        make_folder(tmp_path, "Two", range(1, 4), 3, truth=f"groundtruth_rect.{i}.txt")
+    monkeypatch.chdir(tmp_path / "Two")
+    assert [target.name for target in list_otb(Path("."))] == ["Two-1", "Two-2"]
+    monkeypatch.chdir("img")
+    assert [target.name for target in list_otb(Path(".."))] == ["Two-1", "Two-2"]
 
 
 def test_natural_order(tmp_path):

@@ -1,5 +1,7 @@
 import contextlib
 import json
+import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -73,3 +75,32 @@ def test_writability_is_checked_without_a_trace(tmp_path):
     with pytest.raises(InputError, match="cannot be written"):
         _results.make_folder(tmp_path / "old.txt" / "results")
     assert _results.make_folder(tmp_path / "a" / "b").is_dir()
+
+
+def test_what_a_file_needs_is_checked_and_links_stay(tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    (tmp_path / "a.json.part").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    names = sorted(tmp_path.iterdir())
+    _results.check_writable(tmp_path / "link")
+    _results.check_writable(tmp_path / "link", renamed=True)
+    for renamed in (False, True):
+        with pytest.raises(InputError, match="loop: cannot be written"):
+            _results.check_writable(tmp_path / "loop", renamed=renamed)
+    with pytest.raises(InputError, match="pipe: is a pipe"):
+        _results.check_writable(tmp_path / "pipe")
+    with pytest.raises(InputError, match="a.json.part: is a folder"):
+        _results.check_writable(tmp_path / "a.json", renamed=True)
+    assert sorted(tmp_path.iterdir()) == names
+
+
+def test_a_full_disk_is_said_once(tmp_path):
+    (tmp_path / "a.json.part").symlink_to("/dev/full")
+    with JsonWriter(tmp_path / "a.json") as writer:
+        with pytest.raises(InputError, match="a.json: cannot be written"):
+            writer.close({})
+    with BoxWriter(Path("/dev/full")) as boxes:
+        for use in (lambda: boxes.write(BOXES[0]), boxes.close):
+            with pytest.raises(InputError, match="/dev/full: cannot be written"):
+                use()

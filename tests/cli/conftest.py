@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import cdjax
+import cdjax.deep_features
 from cdjax._errors import InputError
 
 _FAKE = Path(__file__).parents[1] / "benchmark" / "fake_tracker.py"
@@ -44,6 +45,7 @@ def fake_api(monkeypatch, make_fake):
     monkeypatch.setattr(cdjax, "make", make)
     monkeypatch.setattr(cdjax, "network_of", network_of)
     monkeypatch.setattr(cdjax, "load_params", load_params, raising=False)
+    monkeypatch.setattr(cdjax.deep_features, "check_params", lambda backbone, params: None)
 
 
 def texture(hw=(48, 64)):

@@ -1,6 +1,8 @@
 """Each bad input of the track command: one line, exit code 2, nothing lost."""
 
 import json
+import os
+import shutil
 import subprocess
 import sys
 
@@ -22,12 +24,15 @@ def track(fake_api, tmp_path, capsys):
         text, summary = tmp_path / "boxes.txt", tmp_path / "summary.json"
         outputs = ["--boxes", str(text), "--json", str(summary)]
         arguments = ["--tracker", tracker, *outputs, *more]
+        before = text.read_text() if text.exists() else None
         assert main(["track", str(source), *arguments]) == 2
         err = capsys.readouterr().err
         assert err.startswith("cdjax: error: ")
         assert err.count("\n") == 1
         boxes = read_boxes(text) if text.exists() else []
-        if summary.exists():
+        written = text.exists() and text.read_text() != before
+        assert summary.exists() == written
+        if written:
             content = json.loads(summary.read_text())
             assert len(content["boxes"]) == len(boxes)
             assert content["error"] in err
@@ -44,6 +49,8 @@ def track(fake_api, tmp_path, capsys):
         ("5,6,0,12", "no area"),
         ("5,6,10,-12", "no area"),
         ("nan,6,10,12", "not finite"),
+        ("-inf,6,10,12", "not finite"),
+        ("0,0,1e39,1e39", "larger than any frame"),
         ("5,6,10", "not four numbers"),
         ("5,6,10,12,3", "not four numbers"),
         ("a,b,c,d", "not four numbers"),
@@ -60,10 +67,13 @@ def test_boxes(track, images, tmp_path, box, words):
 def test_sources_that_are_none(track, images, tmp_path):
     (tmp_path / "empty").mkdir()
     (tmp_path / "text.mp4").write_text("no video")
+    os.mkfifo(tmp_path / "pipe.mp4")
     for source, words in (
         (tmp_path / "empty", "empty: no images"),
         (tmp_path / "none", "none: no such folder, video or camera"),
         (tmp_path / "text.mp4", "text.mp4: not a video"),
+        (tmp_path / "pipe.mp4", "pipe.mp4: neither a folder nor a file"),
+        ("", "SOURCE is empty"),
         (images / "0001.png", "0001.png: is a single image; give the folder"),
     ):
         assert words in track(source, *BOX)[0]
@@ -74,6 +84,19 @@ def test_missing_frame(track, images):
     err, boxes = track(images, *BOX)
     assert "0004.png: frame is missing" in err
     assert len(boxes) == 3
+
+
+def test_missing_frame_beside_an_odd_image(track, images):
+    (images / "0004.png").unlink()
+    shutil.copy(images / "0001.png", images / "thumb.png")
+    err, boxes = track(images, *BOX)
+    assert "thumb.png: image without a number" in err
+    assert len(boxes) == 0
+    (images / "thumb.png").unlink()
+    (images / "0002.png").unlink()  # now 1, 3, 5, 6
+    err, boxes = track(images, *BOX)
+    assert "0002.png: frame is missing" in err
+    assert len(boxes) == 1
 
 
 def test_missing_frame_of_a_sequence(track, otb):
@@ -137,7 +160,9 @@ def test_outputs_that_cannot_be_written(fake_api, images, tmp_path, capsys, monk
     monkeypatch.setattr("cdjax.benchmark.run", fail)
     (tmp_path / "file").write_text("kept")
     (tmp_path / "folder.mp4").mkdir()
+    (tmp_path / "loop.mp4").symlink_to(tmp_path / "loop.mp4")
     for path, words in (
+        (tmp_path / "loop.mp4", "loop.mp4: cannot be written"),
         (tmp_path / "none" / "out.mp4", "does not exist"),
         (tmp_path / "file" / "out.mp4", "does not exist"),
         (tmp_path / "folder.mp4", "is a folder"),
@@ -150,7 +175,7 @@ def test_outputs_that_cannot_be_written(fake_api, images, tmp_path, capsys, monk
 
 def test_outputs_that_would_overwrite_something(track, video, tmp_path):
     err, _ = track(video, *BOX, "--video", str(video))
-    assert "given as SOURCE and --video" in err
+    assert "needed for SOURCE and --video" in err
     err, _ = track(video, *BOX, "--video", str(tmp_path / "a.gif"))
     assert "name it .mp4" in err
 

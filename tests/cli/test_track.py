@@ -23,6 +23,13 @@ JSON_KEYS = {
 }
 
 
+def decoded(path):
+    capture, frames = cv2.VideoCapture(str(path)), []
+    while (read := capture.read())[0]:
+        frames.append(read[1])
+    return frames
+
+
 def test_folder_of_images_with_every_output(images, tmp_path, capsys):
     text, video, summary = (tmp_path / n for n in ("b.txt", "v.mp4", "s.json"))
     outputs = ["--boxes", str(text), "--video", str(video), "--json", str(summary)]
@@ -40,9 +47,11 @@ def test_folder_of_images_with_every_output(images, tmp_path, capsys):
     assert content["boxes"] == expected
     assert content["success_auc"] is content["precision_20"] is content["error"] is None
     assert content["frames"] == 6
-    capture = cv2.VideoCapture(str(video))
-    assert capture.get(cv2.CAP_PROP_FRAME_COUNT) == 6
-    capture.release()
+    frames = decoded(video)
+    assert len(frames) == 6
+    for frame, (x, y, _, h) in zip(frames, np.array(expected), strict=True):
+        corner = frame[y + h - 3 : y + h + 2, x - 2 : x + 3].reshape(-1, 3).mean(0)
+        assert corner[2] > corner[0] + 80  # the box is orange, and moves along
 
 
 def test_sequence_folder_gives_box_and_accuracy(otb, tmp_path, capsys):
@@ -76,6 +85,16 @@ def test_folders_of_two_targets(otb, tmp_path, capsys, source, box, chosen, star
     assert content["success_auc"] > 0.8
 
 
+def test_the_working_folder_has_a_name(otb, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(otb / "Two")
+    assert main(["track", ".", "--tracker", "DeepCD-H"]) == 0
+    assert f"tracking Two-1 of {otb}; there is also Two-2" in capsys.readouterr().out
+    monkeypatch.chdir(otb / "A" / "img")
+    evaluate = ["evaluate", "--dataset", "folder", "--root", "..", "--results", str(tmp_path / "r")]
+    assert main([*evaluate, "--tracker", "DeepCD-H"]) == 0
+    assert (tmp_path / "r" / "DeepCD-H" / "A.txt").exists()
+
+
 def test_vot_folder_counts_from_zero(images, tmp_path):
     rows = "".join(f"{5 + i},6,{15 + i},6,{15 + i},18,{5 + i},18\n" for i in range(6))
     (images / "groundtruth.txt").write_text(rows)
@@ -98,10 +117,17 @@ def test_start_box_alone_is_no_ground_truth(images, tmp_path):
 
 
 def test_video_file(video, tmp_path):
-    text = tmp_path / "b.txt"
-    arguments = ["--tracker", "DeepCD-H", *BOX, "--boxes", str(text)]
+    slow = cv2.VideoWriter(str(video), cv2.VideoWriter.fourcc(*"MJPG"), 10, (64, 48))
+    for index in range(20):
+        slow.write(np.full((48, 64, 3), 10 * index, np.uint8))
+    slow.release()
+    text, out = tmp_path / "b.txt", tmp_path / "v.mp4"
+    arguments = ["--tracker", "DeepCD-H", *BOX, "--boxes", str(text), "--video", str(out)]
     assert main(["track", str(video), *arguments]) == 0
     assert len(read_boxes(text)) == 20
+    assert cv2.VideoCapture(str(out)).get(cv2.CAP_PROP_FPS) == 10
+    levels = [frame[-4:, -4:].mean() for frame in decoded(out)]
+    np.testing.assert_allclose(levels, 10 * np.arange(20), atol=8)
 
 
 def test_without_weights_the_tracker_is_the_one_that_needs_none(images, capsys):

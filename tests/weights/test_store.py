@@ -11,6 +11,7 @@ from weight_files import zip_pth
 from cdjax import weights
 from cdjax._errors import InputError
 from cdjax.weights import _fetch as fetching
+from cdjax.weights import _sources, _store
 
 
 @pytest.fixture
@@ -76,6 +77,20 @@ def test_unknown_names(tmp_path, source):
         (lambda raw: "[]", "expected the fields"),
         (lambda raw: json.dumps(json.loads(raw) | {"mean": "x"}), "mean is 'x'"),
         (lambda raw: json.dumps(json.loads(raw) | {"version": 9}), "version 9"),
+        (lambda raw: raw.replace('"conv1_1"', '"conv9_9"'), "no 'conv9_9' in a 'vgg19'"),
+        (
+            lambda raw: raw.replace('"vgg19",\n  "deep', '"hog",\n  "deep'),
+            "no 'conv1_1' in a 'hog'",
+        ),
+        (lambda raw: raw.replace("123.67", "NaN, 0."), "mean is"),
+        (lambda raw: raw.replace("123.67", "124.67"), "manifest.json: its .* mean is not"),
+        (lambda raw: raw.replace('"conv1_1"', '"conv1_2"'), "json: its deepest layer"),
+        (
+            lambda raw: raw.replace('"vgg19",\n  "deep', '"squeezenet",\n  "deep').replace(
+                '"conv1_1"', '"conv1"'
+            ),
+            "json: its deepest layer",
+        ),
         (
             lambda raw: json.dumps(json.loads(raw) | {"arrays_sha256": "0" * 64}),
             "differ from the manifest",
@@ -156,9 +171,68 @@ def test_fetch(tmp_path, source, monkeypatch):
     assert list((tmp_path / "store").iterdir()) == []
     known = weights.known_sources()
     fake = {"vgg19": known["vgg19"]._replace(sha256="")}
-    monkeypatch.setattr(fetching, "known_sources", lambda: fake)
+    for module in (fetching, _store):
+        monkeypatch.setattr(module, "known_sources", lambda: fake)
     assert weights.fetch("vgg19", directory=tmp_path / "store").name == "vgg19"
     equal(
         weights.load_params("vgg19", directory=tmp_path / "store"),
         weights.load_params(source),
     )
+
+
+def test_edits_of_a_manifest_are_found_by_network_name_too(tmp_path, source):
+    folder = weights.convert(source, name="mine", directory=tmp_path)
+    path = folder / "manifest.json"
+    path.write_text(path.read_text().replace('"conv1_1"', '"conv9_9"'))
+    with pytest.raises(InputError, match="holds nothing, and damaged mine .*; convert"):
+        weights.load_params("vgg19", directory=tmp_path)
+
+
+def test_a_renamed_folder_is_known_by_its_new_name(tmp_path, source):
+    weights.convert(source, directory=tmp_path).rename(tmp_path / "renamed")
+    assert [m.name for m in weights.list_weights(tmp_path)] == ["renamed"]
+    equal(weights.load_params("vgg19", directory=tmp_path), weights.load_params(source))
+
+
+def test_stored_names_come_before_what_lies_in_the_working_folder(tmp_path, source, monkeypatch):
+    here = tmp_path / "here"
+    (here / "vgg19").mkdir(parents=True)
+    monkeypatch.chdir(here)
+    with pytest.raises(InputError, match="no weights 'vgg19'.* holds nothing"):
+        weights.load_params("vgg19", directory=tmp_path / "store")
+    weights.convert(source, name="other", directory=tmp_path / "store")
+    (here / "other").write_text("a file")
+    expected = weights.load_params(source)
+    for name in ("vgg19", "other"):
+        equal(weights.load_params(name, directory=tmp_path / "store"), expected)
+    shutil.copytree(tmp_path / "store" / "other", here / "mine")
+    for name in ("mine", str(source)):
+        equal(weights.load_params(name, directory=tmp_path / "store"), expected)
+
+
+def test_a_known_file_must_have_its_hash(tmp_path, source, monkeypatch):
+    sha256 = hashlib.sha256(source.read_bytes()).hexdigest()
+    known = weights.known_sources()["vgg19"]._replace(name="known", file=source.name, sha256=sha256)
+    for module in (_sources, _store):
+        monkeypatch.setattr(module, "known_sources", lambda: {"known": known})
+    store = tmp_path / "store"
+    weights.convert(source, name="known", directory=store)
+    good = weights.load_params("known", directory=store)
+    ones = {"features.0.weight": np.ones((64, 3, 3, 3)), "features.0.bias": np.ones(64)}
+    zip_pth(source, {key: array.astype(np.float32) for key, array in ones.items()})
+    for name in (None, "known"):
+        with pytest.raises(InputError, match="small.pth: sha256 .* expected .* fetch known"):
+            weights.convert(source, name=name, directory=store)
+    with pytest.raises(InputError, match="small.pth: sha256"):
+        weights.load_params(source)
+    weights.convert(source, name="mine", directory=store)
+    source = source.rename(tmp_path / "renamed.pth")
+    weights.load_params(source)
+    with pytest.raises(InputError, match="known: holds small.pth, a known file, and .*renamed.pth"):
+        weights.convert(source, name="known", directory=store)
+    equal(weights.load_params("known", directory=store), good)
+
+
+def test_the_name_of_another_network_is_refused(tmp_path, source):
+    with pytest.raises(InputError, match="small.pth is of vgg19, not vgg_m"):
+        weights.convert(source, name="vgg_m", directory=tmp_path)

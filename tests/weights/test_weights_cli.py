@@ -34,8 +34,19 @@ def test_commands(tmp_path, monkeypatch, capsys):
     assert run("check") == run("check", "mine") == 0
     assert capsys.readouterr().out == "mine: ok\n" * 2
     (tmp_path / "store" / "mine" / "manifest.json").write_text("{")
-    assert run("check") == 1
-    assert "unreadable manifest" in capsys.readouterr().out
+    for words in (["check"], ["check", "mine"]):
+        with pytest.raises(InputError, match="1 of 1 weights failed.*unreadable manifest"):
+            run(*words)
+        assert "mine: " in capsys.readouterr().out
+    # Without its manifest the folder must not pass as whatever else is of that name.
+    (tmp_path / "store" / "mine").rename(tmp_path / "store" / "vgg19")
+    (tmp_path / "store" / "vgg19" / "manifest.json").unlink()
+    assert run("convert", source, "--name", "whole") == 0
+    capsys.readouterr()
+    for words in (["check"], ["check", "whole", "vgg19"]):
+        with pytest.raises(InputError, match="1 of 2 weights failed.*vgg19/manifest.json"):
+            run(*words)
+        assert "whole: ok" in capsys.readouterr().out
     assert run("fetch") == 0
     assert "vgg19-dcbb9e9d.pth" in capsys.readouterr().out
     with pytest.raises(InputError):
