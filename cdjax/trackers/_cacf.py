@@ -289,7 +289,6 @@ def _make(config: CACFConfig) -> Tracker:
             filter_f = filters.solve_cacf(
                 template_f, context_f, label_f, reg=config.reg, context_reg=config.context_reg
             )
-            filter_f = filter_f / count  # the mean of the channels' responses, each like the label
         # The DC entries are sums of HOG entries, which are not negative.
         flat = jnp.max(template_f[:, 0, 0].real) < _FLAT * window.sum()
         return jnp.where(flat, 0, filter_f * in_use[:, None, None])
