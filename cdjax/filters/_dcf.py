@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -14,6 +15,22 @@ def _contrasts(n: int) -> np.ndarray:
     rows = np.tril(np.ones((n, n)), -1) - np.diag(np.arange(n))
     rows[0] = 1
     return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+
+
+def _solve(matrix: Complex[Array, "n n h wf"], goal: Complex[Array, "n h wf"]) -> Array:
+    """Solves a small positive definite system at every frequency, by elimination.
+
+    Not LAPACK's: jaxlib runs a batch of solves on the pool that runs the program, and two such
+    batches at once wait for each other for ever where there are two cores.
+    """
+    rows = jnp.concatenate([matrix, goal[:, None]], axis=1)
+
+    def eliminate(i: Array | int, rows: Array) -> Array:
+        # No pivoting: the diagonal stays positive.
+        pivot_row = rows[i] / rows[i, i].real[None]
+        return (rows - rows[:, i, None] * pivot_row[None]).at[i].set(pivot_row)
+
+    return jax.lax.fori_loop(0, len(matrix), eliminate, rows)[:, -1]
 
 
 def solve_dcf(
@@ -54,16 +71,17 @@ def solve_dcf(
     if zeros_f is not None:
         samples_f = jnp.concatenate([samples_f, zeros_f])
         n = samples_f.shape[0]
-    data = jnp.moveaxis(samples_f, (0, 1), (-2, -1))  # [h, wf, n, c]
-    adjoint = jnp.conj(jnp.swapaxes(data, -1, -2))
-    target = jnp.zeros((*label_f.shape, n, 1), label_f.dtype).at[..., 0, 0].set(goal)
+    inner = lambda axes: jnp.einsum(axes, samples_f, jnp.conj(samples_f), precision="highest")
+    eye = lambda size: reg * jnp.eye(size, dtype=samples_f.dtype)[:, :, None, None]
+    goal = jnp.zeros((n, *label_f.shape), label_f.dtype).at[0].set(goal)
+    conjugate = jnp.conj(samples_f)
     if n <= c:
-        dual = data @ adjoint + reg * jnp.eye(n, dtype=data.dtype)[None, None]
-        solution = adjoint @ jnp.linalg.solve(dual, target)
+        dual = _solve(inner("ichw,jchw->ijhw") + eye(n), goal)
+        solution = jnp.sum(conjugate * dual[:, None], axis=0)
     else:
-        primal = adjoint @ data + reg * jnp.eye(c, dtype=data.dtype)[None, None]
-        solution = jnp.linalg.solve(primal, adjoint @ target)
-    return jnp.conj(jnp.moveaxis(solution[..., 0], -1, 0))
+        adjoint_goal = jnp.sum(conjugate * goal[:, None], axis=0)
+        solution = _solve(jnp.conj(inner("ichw,idhw->cdhw")) + eye(c), adjoint_goal)
+    return jnp.conj(solution)
 
 
 def apply_filter(
