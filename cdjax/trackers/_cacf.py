@@ -277,10 +277,10 @@ def _make(config: CACFConfig) -> Tracker:
         """The filter of one frame; zero where the frame has but one colour."""
         template_f, context_f = samples_f[0], samples_f[1:]
         if config.form == "joint":
-            keep = in_use[:, None, None]
+            samples_f = samples_f * in_use[None, :, None, None]
             filter_f = filters.solve_joint_cacf(
-                (template_f * keep)[None],
-                (context_f * keep)[None],
+                samples_f[None, 0],
+                samples_f[None, 1:],
                 label_f,
                 reg=config.joint_reg * hw[0] * hw[1] * count,
                 context_reg=config.joint_context_reg,
