@@ -30,6 +30,7 @@ from cdjax.benchmark._runner import run
 from cdjax.trackers import backbone_of
 
 CF2 = ["CF2-H", "CF2-H:num_scales=3", CF2_V]
+CACF = ["CACF", "CACF:form=joint,num_scales=3,subcell=true"]
 DISTILLING = [
     "DeepCD-H",
     "DeepCD-H:num_channels=12",
@@ -37,8 +38,9 @@ DISTILLING = [
     "DeepCD-H:select=random",
     DEEPCD_V32,
     DEEPCD_S,
+    "CACF-CD",
 ]
-NAMES = CF2 + DISTILLING
+NAMES = CF2 + CACF + DISTILLING
 
 _compilations: list[str] = []
 
@@ -157,7 +159,7 @@ def test_scan_equals_loop(name):
     assert gap(outputs, expected) < tolerance(name)
 
 
-@pytest.mark.parametrize("name", ["CF2-H:num_scales=3", CF2_V, "DeepCD-H", "compacted"])
+@pytest.mark.parametrize("name", ["CF2-H:num_scales=3", CF2_V, "DeepCD-H", "CACF", "compacted"])
 def test_chunks_equal_whole_bit_for_bit(name):
     tracker, state, frames = case(name)
     frames = frames[-4:] if name == "compacted" else frames
@@ -169,7 +171,7 @@ def test_chunks_equal_whole_bit_for_bit(name):
     assert same_bits(jax.tree.map(lambda a, b: np.concatenate([a, b]), before, after), outputs)
 
 
-@pytest.mark.parametrize("name", [*CF2, "DeepCD-H", "DeepCD-H:select=exact", DEEPCD_V32])
+@pytest.mark.parametrize("name", [*CF2, "DeepCD-H", "DeepCD-H:select=exact", DEEPCD_V32, "CACF-CD"])
 def test_lanes_equal_single_runs(name):
     # Different videos and boxes: a lane that looked at its neighbour would show.
     tracker = programs(name)
@@ -288,7 +290,7 @@ def test_shifted_video_shifts_its_box(name):
     np.testing.assert_allclose(outputs.box, expected, atol=cell_px(name) / 2)
 
 
-@pytest.mark.parametrize("name", ["CF2-H:num_scales=3", CF2_V, "DeepCD-H"])
+@pytest.mark.parametrize("name", ["CF2-H:num_scales=3", CF2_V, "DeepCD-H", "CACF-CD"])
 def test_padding_is_never_seen(name):
     tracker = programs(name)
     frames, boxes = video(1)
@@ -312,7 +314,7 @@ def test_padding_may_hold_anything(name):
     assert same_bits(tracker.scan(others, box, frame_hw=(80, 100)), expected)
 
 
-@pytest.mark.parametrize("name", ["CF2-H:num_scales=3", CF2_V, "DeepCD-H"])
+@pytest.mark.parametrize("name", ["CF2-H:num_scales=3", CF2_V, "DeepCD-H", "CACF"])
 def test_gray_equals_replicated_gray(name):
     tracker = programs(name)
     frames, boxes = video(1)
@@ -348,6 +350,7 @@ STRESS = {
     "one pixel": lambda: (video(1)[0], (60, 50, 1, 1)),
     "less than a pixel": lambda: (video(1)[0], (60, 50, 0.3, 0.2)),
     "a line": lambda: (video(1)[0], (0, 50, 128, 1)),
+    "larger than half of the frame": lambda: (video(1)[0], (10, 5, 90, 80)),
     "larger than the frame": lambda: (video(1)[0], (-40, -30, 300, 200)),
     "at the corner": lambda: (video(1)[0], (-20, -20, 22, 22)),
     "black": black,
@@ -377,7 +380,7 @@ def test_black_video_keeps_its_box(name):
 
 
 @pytest.mark.parametrize("level", [0, 200])
-@pytest.mark.parametrize("name", [name for name in NAMES if name.startswith("DeepCD")])
+@pytest.mark.parametrize("name", [name for name in NAMES if name.startswith(("DeepCD", "CACF"))])
 def test_a_flat_first_frame_is_recovered_from(name, level):
     # Nothing can be learnt there: the second frame teaches the target.
     frames, box = fading_in(level)
@@ -386,7 +389,8 @@ def test_a_flat_first_frame_is_recovered_from(name, level):
     if "-H" in name:  # zero padding shows a network the border of its patch
         np.testing.assert_allclose(outputs.box[0], box, atol=1e-3)
     assert outputs.score.max() < 10
-    assert outputs.score[1:].min() > 0.1
+    # Context weighs 25 times as much as the target: CACF's peak is low by design.
+    assert outputs.score[1:].min() > (0.05 if "CACF" in name else 0.1)
 
 
 @pytest.mark.parametrize("name", [*NAMES, "compacted"])

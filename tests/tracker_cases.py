@@ -146,7 +146,7 @@ def tolerance(name: str) -> float:
 
     HOG's orientation bins are hard: the last bit of a box may move a pixel's vote to the next.
     """
-    return 1e-2 if "-H" in name or name == "compacted" else 1e-3
+    return 1e-2 if "-H" in name or "CACF" in name or name == "compacted" else 1e-3
 
 
 def stack(trees: list[Any]) -> Any:

@@ -145,6 +145,7 @@ def test_weights_that_are_missing(track, images):
 
 def test_trackers_that_do_not_exist(track, images):
     assert "nearest is DeepCD-H" in track(images, *BOX, tracker="DeepCD-X")[0]
+    assert "nearest is CACF-CD" in track(images, *BOX, tracker="CACF-XD")[0]
 
 
 def test_ground_truth_that_starts_without_a_box(track, images):

@@ -220,12 +220,15 @@ def test_bad_options_name_field_and_remedy(option):
         cdjax.make(f"DeepCD-H:{option}")
 
 
-def test_every_option_is_checked_for_its_type():
+@pytest.mark.parametrize(
+    ("name", "config"), [("DeepCD-V-11", cdjax.DeepCDConfig), ("CACF", cdjax.CACFConfig)]
+)
+def test_every_option_is_checked_for_its_type(name, config):
     # A new field without a check would let a typing slip through.
-    fields = {field.name for field in dataclasses.fields(cdjax.DeepCDConfig)}
+    fields = {field.name for field in dataclasses.fields(config)}
     for field in sorted(fields - {"network", "layers"}):
         with pytest.raises(InputError, match=f"^{field}=.*: use "):
-            config_of("DeepCD-V-11", **{field: object()})
+            config_of(name, **{field: object()})
 
 
 def test_layer_weights_follow_their_layers():
@@ -247,6 +250,50 @@ def test_configs_hash_by_value():
     assert hash(one) == hash(two)
     with pytest.raises(dataclasses.FrozenInstanceError):
         one.reg = 2.0
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        "grid_hw=30",
+        "grid_hw=30x",
+        "grid_hw=1x30",
+        "grid_hw=28x30",
+        "shared=1",
+        "region=cf2",
+        "region=pixels",
+        "form=dual",
+        "select=exact",
+        "select=best",
+        "reg=0",
+        "context_reg=-1",
+        "joint_reg=x",
+        "joint_context_reg=-0.1",
+        "learning_rate=2",
+        "num_scales=2",
+        "cell=0",
+        "subcell=1",
+        "num_channels=32",
+        "num_channels=0",
+        "min_channels=0",
+    ],
+)
+@pytest.mark.parametrize("name", ["CACF", "CACF-CD"])
+def test_bad_options_of_cacf_name_field_and_remedy(name, option):
+    field = option.partition("=")[0]
+    field = "shared" if option in ("grid_hw=28x30", "region=pixels") else field
+    with pytest.raises(InputError, match=rf"^{field}=.*: use "):
+        cdjax.make(f"{name}:{option}")
+
+
+def test_cacf_takes_no_network():
+    assert cdjax.network_of("CACF") is cdjax.network_of("CACF-CD:num_scales=3") is None
+    assert config_of("CACF").select == "all"
+    assert config_of("CACF-CD").select == "swap"
+    assert config_of("CACF:grid_hw=24x36") == config_of("CACF", grid_hw=(24, 36))
+    assert backbone_of("CACF-CD:num_scales=3,grid_hw=24x36")[1:] == (144, (24, 36), 6)
+    with pytest.raises(InputError, match="nearest is CACF"):
+        cdjax.make("CACF-H")
 
 
 def test_backbone_of_tells_the_cost_of_a_frame():
