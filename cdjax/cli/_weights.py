@@ -17,7 +17,7 @@ def add_parser(subparsers: Any) -> None:
 
     convert = actions.add_parser("convert", help="convert a weight file and store it")
     convert.add_argument("source", type=Path, help=".pth, .mat, .caffemodel or .net file")
-    convert.add_argument("--network", help="what it must be, such as vgg19")
+    convert.add_argument("--network", help="what it must be, such as vgg19 or colornames")
     convert.add_argument("--name", help="name in the store (default: by kind of file)")
     convert.set_defaults(run=_convert)
 

@@ -3,6 +3,8 @@
 import math
 from collections.abc import Sequence
 
+import numpy as np
+
 DEEP_SAMPLE_PX = {
     "vgg_m": (217, 249, 281),
     "vgg19": (208, 240, 272),
@@ -18,7 +20,11 @@ SCALE_MODEL_CELLS = ((3, 9), (4, 7), (5, 5), (7, 4), (9, 3))
 
 
 def base_scale(
-    wh: Sequence[float], *, area_scale: float = 4.0, min_px: float = 150, max_px: float = 200
+    wh: Sequence[float | int] | np.ndarray,
+    *,
+    area_scale: float = 4.0,
+    min_px: float | int = 150.0,
+    max_px: float | int = 200.0,
 ) -> tuple[float, float]:
     """Finds how far a first frame is reduced so that its square search region has a fair size.
 
@@ -35,11 +41,11 @@ def base_scale(
       [1] Danelljan et al., ECO, 2017, its `tracker.m`.
     """
     side = area_scale * math.sqrt(wh[0] * wh[1])
-    reduced = min(max(side, min_px), max_px)
+    reduced = 1.0 * min(max(side, min_px), max_px)
     return side / reduced, reduced
 
 
-def choose_input_size(side_px: float, *, sizes: Sequence[int]) -> int:
+def choose_input_size(side_px: float | int, *, sizes: Sequence[int]) -> int:
     """Chooses a network's input: the least above the region's side, or the largest.
 
     Args:
@@ -52,7 +58,7 @@ def choose_input_size(side_px: float, *, sizes: Sequence[int]) -> int:
     return next((size for size in sizes if size > math.floor(side_px + 0.5)), sizes[-1])
 
 
-def choose_cell_size(side_px: float, *, cells: Sequence[int] = (6, 4)) -> int:
+def choose_cell_size(side_px: float | int, *, cells: Sequence[int] = (6, 4)) -> int:
     """Chooses the sample of hand-crafted blocks, which have an odd number of cells where possible.
 
     Args:
@@ -73,7 +79,7 @@ def choose_cell_size(side_px: float, *, cells: Sequence[int] = (6, 4)) -> int:
 
 
 def choose_scale_cells(
-    wh: Sequence[float], *, cells: Sequence[tuple[int, int]] = SCALE_MODEL_CELLS
+    wh: Sequence[float | int] | np.ndarray, *, cells: Sequence[tuple[int, int]] = SCALE_MODEL_CELLS
 ) -> tuple[int, int]:
     """Chooses the scale filter's model: the one of nearest aspect.
 

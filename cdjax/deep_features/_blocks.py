@@ -72,7 +72,7 @@ def block_layout(backbone: Backbone, sample_px: int, *, cell: int = 4) -> BlockL
 
 
 def extract_blocks(
-    backbone: Backbone, params: Params, patches: Float[Array, "n p p 3"], *, cell: int = 4
+    backbone: Backbone, params: Params, patches: Float[Array, "n p p ch"], *, cell: int = 4
 ) -> list[Float[Array, "n _ _ _"]]:
     """Computes each layer's maps, after ReLU, at the resolution of `block_layout`.
 

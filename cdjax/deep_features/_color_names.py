@@ -74,7 +74,7 @@ def intensity_channels(
 
     References:
       [1] Danelljan et al., ECO, 2017, its table `intensityChannelNorm6`. Read off the table, whose
-        256 rows the formula gives to 1e-7.
+        256 rows the formula gives to 4e-7.
     """
     # Six splines whose outermost knots inside 0..255 leave four intervals.
     position = images * (4 / 255) - np.arange(-0.5, 5, 1, dtype=np.float32)[None, None, None, :]

@@ -1,4 +1,4 @@
-"""Weight files to canonical params: RGB 0..255 minus a mean, then convolutions."""
+"""Weight files to canonical params: RGB 0..255 minus a mean, then convolutions; or a table."""
 
 import hashlib
 from pathlib import Path
@@ -8,9 +8,10 @@ import numpy as np
 
 from cdjax._errors import InputError
 from cdjax.weights._formats import read_arrays
-from cdjax.weights._tables import NETWORKS, TABLES, Row, Table
+from cdjax.weights._tables import COLOR_TABLE, NETWORKS, TABLES, Row, Table
 
 _MEAN_KEY = "averageImage"
+_ALL = (*TABLES, COLOR_TABLE)
 
 
 class Converted(NamedTuple):
@@ -35,20 +36,28 @@ class Converted(NamedTuple):
 
 def convert_file(source: Path, *, network: str | None = None) -> Converted:
     """Reads a weight file and brings it into the canonical form, in memory."""
-    if network is not None and network not in NETWORKS:
-        raise InputError(f"no network {network!r}: choose from {', '.join(NETWORKS)}")
+    known = (*NETWORKS, COLOR_TABLE.network)
+    if network is not None and network not in known:
+        raise InputError(f"no network {network!r}: choose from {', '.join(known)}")
     if not source.is_file():
         raise InputError(f"{source}: no such file; give the path of a weight file")
     kind, arrays = read_arrays(source)
+    if kind == COLOR_TABLE.format and network in (None, COLOR_TABLE.network):
+        params = {"table": _float32(source, "the table", arrays["table"])}
+        return Converted(params, COLOR_TABLE, "table", "RGB", (0.0, 0.0, 0.0), _sha256(source))
     table, rows = _find_table(source, kind, arrays, network)
     matrix, offset = _input(source, table, arrays)
     mean = -np.linalg.solve(matrix, offset)
     order = "".join("RGB"[i] for i in np.abs(matrix).argmax(1))
     params = _params(source, table, rows, arrays, matrix, mean)
-    with source.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
     mean = tuple(float(x) for x in params["mean"])
-    return Converted(params, table, rows[-1].path[0], order, mean, digest)
+    return Converted(params, table, rows[-1].path[0], order, mean, _sha256(source))
+
+
+def _sha256(source: Path) -> str:
+    """Hashes a file."""
+    with source.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _find_table(
@@ -68,7 +77,7 @@ def _find_table(
     if not wanted:
         raise InputError(
             f"{source}: no {network} is known in a {kind} file; known are "
-            f"{', '.join(sorted({t.network for t in TABLES if t.format == kind}))}"
+            f"{', '.join(sorted({t.network for t in _ALL if t.format == kind}))}"
         )
     kernels = [f"{k} {list(v.shape)}" for k, v in arrays.items() if v.ndim == 4]
     raise InputError(

@@ -9,7 +9,7 @@ import numpy as np
 
 from cdjax._errors import InputError
 from cdjax.weights._caffe import read_caffe
-from cdjax.weights._tables import TABLES
+from cdjax.weights._tables import COLOR_TABLE, COLOR_TABLE_SHAPE, TABLES
 from cdjax.weights._torch import is_torch, read_torch
 
 
@@ -21,7 +21,7 @@ def read_arrays(path: Path) -> tuple[str, dict[str, np.ndarray]]:
 
     Returns:
       The kind as `Table.format` names it, and arrays by `layer.weight` and
-      `layer.bias`; kernels are OIHW but HWIO in a MatConvNet file.
+      `layer.bias`; kernels are OIHW but HWIO in a MatConvNet file. Of colour names "table".
 
     Raises:
       InputError: not a known kind, or damaged.
@@ -32,7 +32,7 @@ def read_arrays(path: Path) -> tuple[str, dict[str, np.ndarray]]:
         if is_torch(head):
             return "torch", read_torch(path)
         if head.startswith(b"MATLAB") or path.suffix == ".mat":
-            return "matconvnet", read_matconvnet(path, head)
+            return read_matlab(path, head)
         if path.suffix == ".net":
             return "deep_compression", read_deep_compression(path)
         if path.suffix == ".caffemodel":
@@ -48,11 +48,8 @@ def read_arrays(path: Path) -> tuple[str, dict[str, np.ndarray]]:
     )
 
 
-def read_matconvnet(path: Path, head: bytes) -> dict[str, np.ndarray]:
-    """Reads the convolutions and the mean colour of a MatConvNet simplenn `.mat`.
-
-    Both the `weights` cell of newer files and the `filters` and `biases` of older ones.
-    """
+def read_matlab(path: Path, head: bytes) -> tuple[str, dict[str, np.ndarray]]:
+    """Reads a `.mat` file: a MatConvNet simplenn, or a table of colour names."""
     if head.startswith(b"MATLAB 7.3"):
         raise InputError(
             f"{path}: a MATLAB 7.3 (HDF5) file, expected version 5; save it in MATLAB "
@@ -71,6 +68,17 @@ def read_matconvnet(path: Path, head: bytes) -> dict[str, np.ndarray]:
             f"{path}: not a readable MATLAB version 5 file: {str(error)[:200]}; "
             "download the file again"
         ) from error
+    for value in net.values():
+        if isinstance(value, np.ndarray) and value.shape == COLOR_TABLE_SHAPE:
+            return COLOR_TABLE.format, {"table": value}
+    return "matconvnet", _matconvnet(path, net)
+
+
+def _matconvnet(path: Path, net: dict[str, Any]) -> dict[str, np.ndarray]:
+    """Finds the convolutions and the mean colour of a MatConvNet simplenn.
+
+    Both the `weights` cell of newer files and the `filters` and `biases` of older ones.
+    """
     if "layers" not in net and "net" in net:
         net = vars(_scalar(net["net"]))
     arrays = {}
@@ -90,7 +98,8 @@ def read_matconvnet(path: Path, head: bytes) -> dict[str, np.ndarray]:
         raise InputError(
             f"{path}: expected MatConvNet's simplenn `layers` with weights, found "
             f"{', '.join(key for key in net if not key.startswith('_')) or 'nothing'}; "
-            "use a file of MatConvNet's model collection"
+            "use a file of MatConvNet's model collection, or a table of "
+            f"{COLOR_TABLE_SHAPE[0]} x {COLOR_TABLE_SHAPE[1]} colour names"
         )
     normalization = getattr(_scalar(net.get("meta")), "normalization", None)
     if normalization is None:

@@ -14,7 +14,7 @@ class Source(NamedTuple):
 
     Attributes:
       name: name in the store after conversion.
-      network: the network as `cdjax.deep_features.Backbone` calls it.
+      network: the network as `cdjax.deep_features.Backbone` calls it, or "colornames".
       file: its usual file name.
       url: where it is.
       sha256: of the file, or its first digits; empty if not known.

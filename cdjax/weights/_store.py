@@ -17,14 +17,15 @@ import numpy as np
 
 from cdjax._errors import InputError
 from cdjax._types import Params
-from cdjax.deep_features import Backbone, check_params, layers_of
+from cdjax.deep_features import Backbone, check_color_table, check_params, layers_of
 from cdjax.weights._convert import Converted, convert_file
 from cdjax.weights._sources import UNKNOWN, known_sources, licence_of
-from cdjax.weights._tables import NETWORKS
+from cdjax.weights._tables import COLOR_TABLE, NETWORKS
 
 _MANIFEST = "manifest.json"
 _ARRAYS = "params"
 _VERSION = 1
+_STORED = (*NETWORKS, COLOR_TABLE.network)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -33,14 +34,14 @@ class Manifest:
 
     Attributes:
       name: name in the store.
-      network: the network as `cdjax.deep_features.Backbone` calls it.
-      deepest_layer: the last layer with weights.
+      network: the network as `cdjax.deep_features.Backbone` calls it, or "colornames".
+      deepest_layer: the last layer with weights; "table" of colour names.
       source_file: name of the file that was converted.
       source_sha256: its hash.
-      format: "torch", "matconvnet", "caffe" or "deep_compression".
+      format: "torch", "matconvnet", "caffe", "deep_compression" or "color_table".
       licence: of the source, "unknown" where the file is not a known one.
       channel_order: of the source's input, folded into the first kernel.
-      mean: RGB 0..255, kept as the leaf "mean".
+      mean: RGB 0..255, kept as the leaf "mean"; 0 for colour names, which have no such leaf.
       std: RGB, divided the source's input; folded into the first kernel.
       padding: what the source was trained with.
       arrays_sha256: of the converted arrays, checked on loading.
@@ -132,7 +133,7 @@ def convert(
             f"{name!r} cannot name stored weights: use letters, digits and underscores"
         )
     table, licence = converted.table, licence_of(converted.sha256)
-    if name in NETWORKS and name != table.network:
+    if name in _STORED and name != table.network:
         raise InputError(f"{source} is of {table.network}, not {name}: give another name")
     root = weights_dir() if directory is None else directory
     for other in list_weights(root):
@@ -181,7 +182,7 @@ def load_params(name_or_path: str | Path, *, directory: Path | None = None) -> P
 
     Returns:
       Nested dict of float32 arrays: "mean" (RGB), and "kernel" and "bias" of each
-      layer.
+      layer; of colour names "table".
 
     Raises:
       InputError: there is no such thing, or it is damaged.
@@ -207,9 +208,9 @@ def find_weights(name_or_path: str | Path, *, directory: Path | None = None) -> 
     # A network's name stands for whatever is stored of that network: the most layers, if several.
     same = [found for found in stored if found.network == name]
     if same:
-        depth = lambda found: layers_of(found.network).index(found.deepest_layer)
+        depth = lambda found: _layers_of(found.network).index(found.deepest_layer)
         return root / max(same, key=depth).name
-    if path.is_file() or (path.is_dir() and not (bare and name in NETWORKS)):
+    if path.is_file() or (path.is_dir() and not (bare and name in _STORED)):
         return path
     names = ", ".join(manifest.name for manifest in stored) or "nothing"
     if damaged:
@@ -237,7 +238,7 @@ def read_manifest(folder: Path) -> Manifest:
             raise InputError(f"{path}: {key} is {raw[key]!r}; {remedy}")
     if raw["version"] != _VERSION:
         raise InputError(f"{path}: version {raw['version']}, expected {_VERSION}; {remedy}")
-    if raw["network"] not in NETWORKS or raw["deepest_layer"] not in layers_of(raw["network"]):
+    if raw["network"] not in _STORED or raw["deepest_layer"] not in _layers_of(raw["network"]):
         raise InputError(
             f"{path}: there is no {raw['deepest_layer']!r} in a {raw['network']!r}; {remedy}"
         )
@@ -279,15 +280,28 @@ def read_params(folder: Path) -> dict[str, Any]:
             f"{folder}: the arrays differ from the manifest (sha256 {found[:12]}, "
             f"expected {manifest.arrays_sha256[:12]}); {remedy}"
         )
-    backbone = Backbone(network=manifest.network, layers=(manifest.deepest_layer,))
-    layers = [layer for layer in layers_of(backbone.network) if layer in params]
     try:
-        if layers[-1:] != list(backbone.layers) or not np.allclose(params["mean"], manifest.mean):
-            raise InputError("its deepest layer or mean is not the arrays'")
-        check_params(backbone, params)
+        _check_arrays(manifest, params)
     except InputError as error:
         raise InputError(f"{folder / _MANIFEST}: {error}; {remedy}") from error
     return params
+
+
+def _check_arrays(manifest: Manifest, params: dict[str, Any]) -> None:
+    """Stops arrays that are not what the manifest calls them."""
+    if manifest.network == COLOR_TABLE.network:
+        check_color_table(params)
+        return
+    backbone = Backbone(network=manifest.network, layers=(manifest.deepest_layer,))
+    layers = [layer for layer in layers_of(backbone.network) if layer in params]
+    if layers[-1:] != list(backbone.layers) or not np.allclose(params["mean"], manifest.mean):
+        raise InputError("its deepest layer or mean is not the arrays'")
+    check_params(backbone, params)
+
+
+def _layers_of(network: str) -> tuple[str, ...]:
+    """The layers that stored weights may reach."""
+    return ("table",) if network == COLOR_TABLE.network else layers_of(network)
 
 
 def hash_params(params: Params) -> str:

@@ -175,3 +175,9 @@ def _tables() -> Iterator[Table]:
 TABLES = tuple(_tables())
 
 NETWORKS = tuple(dict.fromkeys(table.network for table in TABLES))
+
+COLOR_TABLE = Table(name="colornames", network="colornames", format="color_table", rows=())
+"""The table of colour names, which is stored like a network's weights."""
+
+COLOR_TABLE_SHAPE = (32768, 10)
+"""Colours, 32 levels of each of R, G and B, and channels."""

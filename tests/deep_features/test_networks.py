@@ -5,7 +5,7 @@ import pytest
 
 from cdjax import weights
 from cdjax.deep_features import Backbone, extract
-from cdjax.deep_features._extract import _forward as eager_forward
+from cdjax.deep_features._extract import forward as eager_forward
 from cdjax.deep_features._layers import local_response_norm, max_pool
 from cdjax.deep_features._vgg import VGGM
 

@@ -140,6 +140,7 @@ def test_sources_are_complete():
         "vgg_m",
         "squeezenet",
         "squeezenet1_1",
+        "colornames",
     }
     for source in known.values():
         assert source.url.endswith(source.file)
