@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from cdjax import deep_features
 from cdjax._types import Params
+from cdjax.benchmark._opencv import OPENCV_VERSION, PREFIX, OpenCVTracker, opencv_tracker
 from cdjax.benchmark._results import finite
 from cdjax.benchmark._workdir import config_hash
 from cdjax.trackers._base import Tracker
@@ -18,13 +19,13 @@ class Entry(NamedTuple):
 
     Attributes:
       name: of its results folder and row.
-      tracker: from `cdjax.make`.
+      tracker: from `cdjax.make`, or a peer.
       params: its weights.
       description: how to make it again, as `make_entries` notes it; {} where that is not known.
     """
 
     name: str
-    tracker: Tracker
+    tracker: Tracker | OpenCVTracker
     params: Params
     description: Mapping[str, Any] = {}
 
@@ -38,7 +39,8 @@ def make_entries(
     """Makes trackers and loads their weights, each set of weights once.
 
     Args:
-      names: names of `cdjax.make`'s grammar, options included, which become the labels.
+      names: names of `cdjax.make`'s grammar, options included, or peers, such as "opencv:CSRT";
+        they become the labels.
       weights: for all that need some, instead of their own.
       papers: published figures, by name, to be shown beside ours.
 
@@ -54,6 +56,11 @@ def make_entries(
     loaded: dict[str, Params] = {}
     entries = []
     for name in dict.fromkeys(names):
+        if name.startswith(PREFIX):
+            paper = (papers or {}).get(name)
+            description = {"name": name, "config": {"opencv": OPENCV_VERSION}, "paper": paper}
+            entries.append(Entry(name, opencv_tracker(name), {}, description))
+            continue
         config = config_of(name)
         tracker, network = cdjax.make(name), cdjax.network_of(name)
         chosen = None if network is None else weights or network

@@ -12,6 +12,7 @@ from cdjax._errors import InputError
 from cdjax._types import Params
 from cdjax.benchmark._frames import Prefetch, read_images
 from cdjax.benchmark._metrics import has_target
+from cdjax.benchmark._opencv import OpenCVTracker
 from cdjax.benchmark._runner import FrameRecord, run
 from cdjax.benchmark._sequence import Sequence
 from cdjax.trackers._base import Tracker
@@ -92,7 +93,7 @@ def start_box(sequence: Sequence) -> Any:
 
 
 def track_sequence(
-    tracker: Tracker,
+    tracker: Tracker | OpenCVTracker,
     params: Params,
     sequence: Sequence,
     *,

@@ -12,6 +12,7 @@ from jaxtyping import Float, UInt8
 from cdjax._errors import InputError
 from cdjax._types import Params
 from cdjax.benchmark._frames import canvas_hw, pad_to_canvas
+from cdjax.benchmark._opencv import OpenCVTracker, run_opencv
 from cdjax.boxes import check_box
 from cdjax.trackers._base import Tracker
 
@@ -87,7 +88,7 @@ def _init_of(init: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def run(
-    tracker: Tracker,
+    tracker: Tracker | OpenCVTracker,
     params: Params,
     frames: Iterable[UInt8[np.ndarray, "H W 3"]],
     box: Any,
@@ -104,7 +105,7 @@ def run(
     not.
 
     Args:
-      tracker: from `cdjax.make`.
+      tracker: from `cdjax.make`, or a peer, which is run as it comes.
       params: its weights.
       frames: RGB frames of one size.
       box: (x, y, w, h) in the first frame, corner index from 0.
@@ -118,6 +119,18 @@ def run(
       InputError: if the box does not fit the first frame, there is no frame, frames
         change size, or the tracker returns a box that is not finite.
     """
+    if isinstance(tracker, OpenCVTracker):
+        peers = run_opencv(tracker, frames, box, max_frames=max_frames)
+        for index, seen in enumerate(peers):
+            yield FrameRecord(
+                frame_index=index,
+                trust=0.0,
+                num_channels=0,
+                compile_seconds=0.0,
+                aux=(),
+                **seen._asdict(),
+            )
+        return
     params = jax.device_put(params)
     state: Any = None
     hw = canvas = (0, 0)

@@ -17,6 +17,7 @@ from cdjax._types import Params
 from cdjax.benchmark._frames import Prefetch, read_images
 from cdjax.benchmark._metrics import has_target
 from cdjax.benchmark._ope import Totals, start_box
+from cdjax.benchmark._opencv import OpenCVTracker
 from cdjax.benchmark._regions import Region, overlaps
 from cdjax.benchmark._runner import FrameRecord, run
 from cdjax.benchmark._sequence import Sequence, first_frames
@@ -50,7 +51,7 @@ def regions_of(sequence: Sequence) -> tuple[Region, ...]:
 
 
 def run_supervised(
-    tracker: Tracker,
+    tracker: Tracker | OpenCVTracker,
     params: Params,
     sequence: Sequence,
     *,

@@ -145,7 +145,22 @@ def test_weights_that_are_missing(track, images):
 
 def test_trackers_that_do_not_exist(track, images):
     assert "nearest is DeepCD-H" in track(images, *BOX, tracker="DeepCD-X")[0]
-    assert "nearest is CACF-CD" in track(images, *BOX, tracker="CACF-XD")[0]
+
+
+@pytest.mark.parametrize(
+    ("tracker", "words"),
+    [
+        ("CACF-X", "nearest is CACF"),
+        ("CACF:grid=30", "no option 'grid': nearest is grid_hw"),
+        ("CACF-CD:grid_hw=28x30", "use shared=false"),
+        ("CACF-CD:num_channels=32", "num_channels=32: use 1 to 31"),
+    ],
+)
+def test_options_of_cacf(images, capsys, tracker, words):
+    assert main(["track", str(images), *BOX, "--tracker", tracker]) == 2
+    err = capsys.readouterr().err
+    assert words in err
+    assert err.count("\n") == 1
 
 
 def test_ground_truth_that_starts_without_a_box(track, images):

