@@ -17,15 +17,15 @@ from cdjax.locate._update_box import update_box as update_box
 __all__ = [
     "Peak",
     "ScaleFilter",
+    "SeriesPeak",
     "clamp_scale",
     "find_peak",
     "find_scale",
+    "find_series_peak",
     "peak_to_sidelobe",
     "scale_factors",
     "scale_response",
     "train_scale_filter",
     "update_box",
     "update_scale_filter",
-    "SeriesPeak",
-    "find_series_peak",
 ]
