@@ -3,10 +3,13 @@
 from importlib.metadata import version as _version
 
 from cdjax._errors import InputError as InputError
+from cdjax.trackers import CACFConfig as CACFConfig
+from cdjax.trackers import CACFState as CACFState
 from cdjax.trackers import DeepCDConfig as DeepCDConfig
 from cdjax.trackers import DeepCDState as DeepCDState
 from cdjax.trackers import Tracker as Tracker
 from cdjax.trackers import TrackOutput as TrackOutput
+from cdjax.trackers import cacf as cacf
 from cdjax.trackers import deepcd as deepcd
 from cdjax.trackers import list_trackers as list_trackers
 from cdjax.trackers import make as make
@@ -18,11 +21,14 @@ from cdjax.weights import load_params as load_params
 __version__ = _version("cdjax")
 
 __all__ = [
+    "CACFConfig",
+    "CACFState",
     "DeepCDConfig",
     "DeepCDState",
     "InputError",
     "TrackOutput",
     "Tracker",
+    "cacf",
     "deepcd",
     "list_trackers",
     "load_params",

@@ -1,5 +1,7 @@
 """Distilled channels to filter to response."""
 
+from cdjax.filters._cacf import solve_cacf as solve_cacf
+from cdjax.filters._cacf import solve_joint_cacf as solve_joint_cacf
 from cdjax.filters._cg import CGResult as CGResult
 from cdjax.filters._cg import CGState as CGState
 from cdjax.filters._cg import conjugate_gradient as conjugate_gradient
@@ -84,6 +86,8 @@ __all__ = [
     "solve_dcf",
     "spatial_reg",
     "start_memory",
+    "solve_cacf",
+    "solve_joint_cacf",
     "train_dcf",
     "train_eco",
     "train_joint",

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -16,11 +17,28 @@ def _contrasts(n: int) -> np.ndarray:
     return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
 
 
+def _solve(matrix: Complex[Array, "n n h wf"], goal: Complex[Array, "n h wf"]) -> Array:
+    """Solves a small positive definite system at every frequency, by elimination.
+
+    Not LAPACK's: jaxlib runs a batch of solves on the pool that runs the program, and two such
+    batches at once wait for each other for ever where there are two cores.
+    """
+    rows = jnp.concatenate([matrix, goal[:, None]], axis=1)
+
+    def eliminate(i: Array | int, rows: Array) -> Array:
+        # No pivoting: the diagonal stays positive.
+        pivot_row = rows[i] / rows[i, i].real[None]
+        return (rows - rows[:, i, None] * pivot_row[None]).at[i].set(pivot_row)
+
+    return jax.lax.fori_loop(0, len(matrix), eliminate, rows)[:, -1]
+
+
 def solve_dcf(
     samples_f: Complex[Array, "n c h wf"],
     label_f: Complex[Array, "h wf"],
     *,
     reg: Float[Array, ""] | float,
+    zeros_f: Complex[Array, "z c h wf"] | None = None,
 ) -> Complex[Array, "c h wf"]:
     """Solves the multi-channel correlation filter for n samples, exactly [1, Eq. 6-7].
 
@@ -31,6 +49,7 @@ def solve_dcf(
       samples_f: half spectra of the windowed features; a channel of zeros gets a zero filter.
       label_f: half spectrum of the label, peak at cell [0, 0].
       reg: ridge (lambda / ||alpha||_1 of the paper), in units of |samples_f|^2, unnormalised FFT.
+      zeros_f: further samples, whose label is zero everywhere (context patches).
 
     Returns:
       The filter's half spectrum; `apply_filter` conjugates it.
@@ -48,16 +67,21 @@ def solve_dcf(
         "ij,jchw->ichw", _contrasts(n), samples_f - first[None], precision="highest"
     )
     samples_f = change.at[0].add(n**0.5 * first)
-    data = jnp.moveaxis(samples_f, (0, 1), (-2, -1))  # [h, wf, n, c]
-    adjoint = jnp.conj(jnp.swapaxes(data, -1, -2))
-    target = jnp.zeros((*label_f.shape, n, 1), label_f.dtype).at[..., 0, 0].set(n**0.5 * label_f)
+    goal = n**0.5 * label_f
+    if zeros_f is not None:
+        samples_f = jnp.concatenate([samples_f, zeros_f])
+        n = samples_f.shape[0]
+    inner = lambda axes: jnp.einsum(axes, samples_f, jnp.conj(samples_f), precision="highest")
+    eye = lambda size: reg * jnp.eye(size, dtype=samples_f.dtype)[:, :, None, None]
+    goal = jnp.zeros((n, *label_f.shape), label_f.dtype).at[0].set(goal)
+    conjugate = jnp.conj(samples_f)
     if n <= c:
-        dual = data @ adjoint + reg * jnp.eye(n, dtype=data.dtype)[None, None]
-        solution = adjoint @ jnp.linalg.solve(dual, target)
+        dual = _solve(inner("ichw,jchw->ijhw") + eye(n), goal)
+        solution = jnp.sum(conjugate * dual[:, None], axis=0)
     else:
-        primal = adjoint @ data + reg * jnp.eye(c, dtype=data.dtype)[None, None]
-        solution = jnp.linalg.solve(primal, adjoint @ target)
-    return jnp.conj(jnp.moveaxis(solution[..., 0], -1, 0))
+        adjoint_goal = jnp.sum(conjugate * goal[:, None], axis=0)
+        solution = _solve(jnp.conj(inner("ichw,idhw->cdhw")) + eye(c), adjoint_goal)
+    return jnp.conj(solution)
 
 
 def apply_filter(

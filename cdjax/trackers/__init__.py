@@ -3,6 +3,9 @@
 from cdjax.trackers._base import Tracker as Tracker
 from cdjax.trackers._base import TrackerState as TrackerState
 from cdjax.trackers._base import TrackOutput as TrackOutput
+from cdjax.trackers._cacf import CACFConfig as CACFConfig
+from cdjax.trackers._cacf import CACFState as CACFState
+from cdjax.trackers._cacf import cacf as cacf
 from cdjax.trackers._deepcd import DeepCDConfig as DeepCDConfig
 from cdjax.trackers._deepcd import DeepCDState as DeepCDState
 from cdjax.trackers._deepcd import deepcd as deepcd
@@ -15,12 +18,15 @@ from cdjax.trackers._run import resume as resume
 from cdjax.trackers._run import track as track
 
 __all__ = [
+    "CACFConfig",
+    "CACFState",
     "DeepCDConfig",
     "DeepCDState",
     "TrackOutput",
     "Tracker",
     "TrackerState",
     "backbone_of",
+    "cacf",
     "deepcd",
     "list_trackers",
     "make",

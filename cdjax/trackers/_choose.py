@@ -9,6 +9,12 @@ from cdjax._types import Array, Bool, Complex, Float
 SELECTIONS = ("swap", "exact", "friendliness", "energy", "random")
 
 
+def round_up(count: int, most: int) -> int:
+    """The next of a few sizes (4, 8, 12, 16, then four to the octave), so few programs compile."""
+    step = max(4, 2 ** max(0, (count - 1).bit_length() - 3)) if count > 1 else 4
+    return min(most, -(-count // step) * step)
+
+
 def choose_channels(
     samples_f: Complex[Array, "2 c h wf"],
     label_f: Complex[Array, "h wf"],
@@ -24,6 +30,7 @@ def choose_channels(
     max_rounds: int,
     energies: Float[Array, " c"],
     key: Array | None,
+    zeros_f: Complex[Array, "z c h wf"] | None = None,
 ) -> tuple[Bool[Array, " c"], Float[Array, ""]]:
     """Keeps the channels that follow the object [1, §III-C].
 
@@ -42,6 +49,8 @@ def choose_channels(
       max_rounds: most rounds of swap search and training.
       energies: mean square of each channel, for "energy".
       key: random key, for "random".
+      zeros_f: further samples, whose label is zero everywhere (context patches); not for "exact",
+        and left out of the prefix curve.
 
     Returns:
       The channels to keep, and the energy of that set with its own best filters.
@@ -76,30 +85,43 @@ def choose_channels(
     mask = rank < count
     ridge = reg * hw[0] * hw[1] * count.astype(jnp.float32)
 
+    rows_f, goals = flat_f, jnp.broadcast_to(goal_f[None], (2, goal_f.size))
+    if zeros_f is not None:
+        zeros = zeros_f.reshape(-1, num_all, goal_f.size)
+        rows_f = jnp.concatenate([flat_f, zeros])
+        goals = jnp.concatenate([goals, jnp.zeros_like(zeros[:, 0])])
+    # The paper divides one lambda by the number of channels in use, k here, c at the start.
+    lam = ridge * count.astype(jnp.float32)
+
+    def energy_of(filter_f: Complex[Array, "c m"]) -> distill.ChannelEnergy:
+        penalty = (jnp.abs(filter_f) ** 2) @ weights
+        return distill.channel_energy(rows_f * jnp.conj(filter_f)[None], goals, penalty, weights)
+
+    def train(keep: Float[Array, " c"], reg: Float[Array, ""]) -> Complex[Array, "c m"]:
+        keep = keep[None, :, None, None]
+        zeros = None if zeros_f is None else zeros_f * keep
+        return filters.solve_dcf(samples_f * keep, label_f, reg=reg, zeros_f=zeros).reshape(
+            num_all, -1
+        )
+
     def value_of(mask: Bool[Array, " c"]) -> Float[Array, ""]:
-        return distill.exact_energy(flat_f, goal_f, weights, mask, ridge=ridge)
+        if zeros_f is None:
+            return distill.exact_energy(flat_f, goal_f, weights, mask, ridge=ridge)
+        energy = energy_of(train(mask.astype(jnp.float32), ridge))
+        return distill.evaluate_energy(energy, mask, reg=lam)
 
     if select == "exact":
         found = distill.exact_swap_search(flat_f, goal_f, weights, mask, order, ridge=ridge)
         mask = found.mask
     elif select == "swap":
-        # The paper divides one lambda by the number of channels in use, k here, c at the start.
-        lam = ridge * count.astype(jnp.float32)
-        goals = jnp.broadcast_to(goal_f[None], (2, goal_f.size))
-
-        def energy_of(filter_f: Complex[Array, "c m"]) -> distill.ChannelEnergy:
-            parts = flat_f * jnp.conj(filter_f)[None]
-            penalty = (jnp.abs(filter_f) ** 2) @ weights
-            return distill.channel_energy(parts, goals, penalty, weights)
 
         def solve(
             mask: Bool[Array, " c"], filter_f: Complex[Array, "c m"]
         ) -> Complex[Array, "c m"]:
-            chosen = samples_f * mask.astype(jnp.float32)[None, :, None, None]
-            solution = filters.solve_dcf(chosen, label_f, reg=ridge).reshape(num_all, -1)
+            solution = train(mask.astype(jnp.float32), ridge)
             return jnp.where(mask[:, None], solution, filter_f)
 
-        start = filters.solve_dcf(samples_f, label_f, reg=lam / num_all).reshape(num_all, -1)
+        start = train(jnp.ones(num_all), lam / num_all)
         mask = distill.alternate(
             solve,
             energy_of,

@@ -13,7 +13,7 @@ from cdjax import crop, deep_features, distill, filters, locate
 from cdjax._errors import InputError
 from cdjax._types import Array, Box, Complex, Float, Int, Params, Shaped
 from cdjax.trackers._base import Tracker, TrackOutput
-from cdjax.trackers._choose import SELECTIONS, choose_channels
+from cdjax.trackers._choose import SELECTIONS, choose_channels, round_up
 
 REGIONS = ("cf2", "box", "square")
 
@@ -154,6 +154,16 @@ class DeepCDConfig:
         return deep_features.Backbone(
             network=self.network, layers=self.layers, padding=self.padding
         )
+
+    @property
+    def grid_hw(self) -> tuple[int, int]:
+        """Rows and columns of the feature maps, cells."""
+        return self.grid, self.grid
+
+    @property
+    def num_patches(self) -> int:
+        """Patches that the network sees in a frame: the scales, then the new template."""
+        return self.num_scales + 1
 
     @property
     def num_slots(self) -> int:
@@ -544,12 +554,6 @@ def deepcd(config: DeepCDConfig) -> Tracker:
     return _cached(config, None)
 
 
-def _round_up(count: int, most: int) -> int:
-    """The next of a few sizes (4, 8, 12, 16, then four to the octave), so few programs compile."""
-    step = max(4, 2 ** max(0, (count - 1).bit_length() - 3)) if count > 1 else 4
-    return min(most, -(-count // step) * step)
-
-
 def _compact(config: DeepCDConfig, state: DeepCDState) -> tuple[Tracker, DeepCDState]:
     """Cuts a distilled state down to the next of a few sizes; on the host."""
     if int(state.frame_index) == 0:
@@ -558,13 +562,13 @@ def _compact(config: DeepCDConfig, state: DeepCDState) -> tuple[Tracker, DeepCDS
         )
     count = int(state.num_channels)
     slots = state.selected.shape[0]
-    size = _round_up(count, slots)
+    size = round_up(count, slots)
     kept = np.asarray(state.selected)[slots - size :]
     ends = np.cumsum(config.backbone.layer_channels)
     last = int(np.searchsorted(ends, kept.max(), side="right"))
     width = config.backbone.layer_channels[last]
     in_last = int(np.sum(kept[size - count :] >= ends[last] - width))
-    deepest = _Deepest(last + 1, _round_up(in_last, min(size, width)))
+    deepest = _Deepest(last + 1, round_up(in_last, min(size, width)))
     diagnostics = state.diagnostics
     if diagnostics:
         diagnostics = (diagnostics[0], diagnostics[1][slots - size :])

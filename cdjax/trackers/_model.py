@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+import jax
 import numpy as np
 
 from cdjax import deep_features
@@ -32,7 +33,7 @@ def model_bytes(backbone: deep_features.Backbone, params: Params, state: Any) ->
 
     On the host. The network counts up to the deepest layer in use: whole before it, in that layer
     only the outputs in use. The filter counts its complex half spectra over the channels in use
-    and its real denominators.
+    and, where it has them, its real denominators.
 
     Args:
       backbone: the tracker's network and candidate layers.
@@ -43,9 +44,12 @@ def model_bytes(backbone: deep_features.Backbone, params: Params, state: Any) ->
       "filter_bytes", "conv_bytes" and their sum "total".
     """
     count = int(state.num_channels)
-    spectrum = state.model.template_f
-    template = count * spectrum.nbytes // spectrum.shape[0]
-    filter_bytes = template + state.model.inverse_f.nbytes
+    slots = len(state.selected)
+    # What has a slot a channel counts by the channels in use, the rest whole.
+    filter_bytes = sum(
+        leaf.nbytes * count // slots if leaf.shape[0] == slots else leaf.nbytes
+        for leaf in jax.tree.leaves(state.model)
+    )
     conv_bytes = 0
     if backbone.needs_weights:
         selected = _selected(state)

@@ -5,11 +5,13 @@ import difflib
 import numbers
 import re
 import types
-from typing import Any, get_args, get_origin
+from collections.abc import Callable
+from typing import Any, ClassVar, NamedTuple, Protocol, get_args, get_origin, runtime_checkable
 
 from cdjax import deep_features
 from cdjax._errors import InputError
 from cdjax.trackers._base import Tracker
+from cdjax.trackers._cacf import CACFConfig, cacf
 from cdjax.trackers._deepcd import DeepCDConfig, deepcd
 
 _NETWORKS = {
@@ -19,18 +21,6 @@ _NETWORKS = {
     "S1.1": "squeezenet1_1",
     "H": "hog",
 }
-_EXAMPLES = (
-    "CF2-V-34+44+54",
-    "CF2-V-11+12+21",
-    "CF2-S-Fire3",
-    "CF2-H",
-    "DeepCD-V-11+12+21",
-    "DeepCD-V-11",
-    "DeepCD-V-11+12+21+54",
-    "DeepCD-V-54",
-    "DeepCD-S-All",
-    "DeepCD-H",
-)
 # The deepest layers that a 112-pixel input still feeds with more than a few cells.
 _SHALLOW = (
     "conv1_1",
@@ -44,13 +34,60 @@ _SHALLOW = (
 )
 
 
+@runtime_checkable
+class TrackerConfig(Protocol):
+    """What is asked of the config of any tracker, which is a dataclass."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    @property
+    def backbone(self) -> deep_features.Backbone:
+        """The network and its candidate layers."""
+        ...
+
+    @property
+    def patch_px(self) -> int:
+        """Side of a patch, px."""
+        ...
+
+    @property
+    def grid_hw(self) -> tuple[int, int]:
+        """Rows and columns of the feature maps, cells."""
+        ...
+
+    @property
+    def num_patches(self) -> int:
+        """Patches whose features a frame needs."""
+        ...
+
+
+class _Family(NamedTuple):
+    """Trackers of one config class.
+
+    Attributes:
+      pattern: what their names look like.
+      config_class: their config.
+      named: the config's fields that the name itself gives.
+      defaults: (name, match) -> options that the name stands for.
+      factory: config -> tracker.
+      examples: names to show.
+    """
+
+    pattern: str
+    config_class: Any
+    named: tuple[str, ...]
+    defaults: Callable[[str, re.Match[str]], dict[str, Any]]
+    factory: Callable[[Any], Tracker]
+    examples: tuple[str, ...]
+
+
 # What an option of each type is called, since options come typed by hand too.
 _WORDS = {
     bool: "true or false",
     int: "a whole number",
     float: "a number",
     str: "a word",
-    tuple: "a tuple",
+    tuple: "a tuple, as in 30x30",
     type(None): "none",
 }
 
@@ -71,13 +108,14 @@ def _is_a(value: Any, kind: type) -> bool:
 
 def list_trackers() -> tuple[str, ...]:
     """Names that `make` knows; any set of a network's layers works in place of those shown."""
-    return _EXAMPLES
+    return tuple(name for family in _FAMILIES for name in family.examples)
 
 
 def _unknown(name: str, why: str) -> InputError:
-    near = difflib.get_close_matches(name, _EXAMPLES, n=1, cutoff=0.0)
+    listed = list_trackers()
+    near = difflib.get_close_matches(name, listed, n=1, cutoff=0.0)
     return InputError(
-        f"unknown tracker {name!r}: {why}; nearest is {near[0]}; there are {', '.join(_EXAMPLES)}"
+        f"unknown tracker {name!r}: {why}; nearest is {near[0]}; there are {', '.join(listed)}"
         " (any layers, e.g. V-11+22, S-Fire2+Fire5, M-1+5)"
     )
 
@@ -107,11 +145,13 @@ def _parse_layers(name: str, network: str, text: str) -> tuple[str, ...]:
     return tuple(layer for layer in known if layer in chosen)
 
 
-def _cast(config: DeepCDConfig, option: str, text: str) -> Any:
+def _cast(config: Any, option: str, text: str) -> Any:
     """An option's value from text, by the type of the default."""
     default = getattr(config, option)
     if text.lower() in ("none", "true", "false"):
         return {"none": None, "true": True, "false": False}[text.lower()]
+    if isinstance(default, tuple) and re.fullmatch(r"\d+(x\d+)+", text):
+        return tuple(int(part) for part in text.split("x"))
     for kind in (int, float):
         try:
             value = kind(text)
@@ -121,42 +161,57 @@ def _cast(config: DeepCDConfig, option: str, text: str) -> Any:
     return text
 
 
-def config_of(name: str, **options: Any) -> DeepCDConfig:
-    """The config behind a tracker's name; see `make`."""
+def _resolve(name: str, options: dict[str, Any]) -> tuple[_Family, Any]:
+    """The family of a tracker's name, and the config behind it; see `make`."""
     base, _, tail = name.partition(":")
-    match = re.fullmatch(r"(CF2|DeepCD)-(V|M|S1\.1|S|H)(?:-(.+))?", base)
-    if not match:
-        raise _unknown(name, "names are FAMILY-NETWORK-LAYERS")
+    for family in _FAMILIES:
+        if match := re.fullmatch(family.pattern, base):
+            break
+    else:
+        raise _unknown(name, "names are FAMILY-NETWORK-LAYERS, CACF or CACF-CD")
+    config = family.config_class(**family.defaults(name, match))
+    known = {field.name: field for field in dataclasses.fields(config)}
+    for field in family.named:
+        del known[field]
+    if tail:
+        pairs = [part.partition("=") for part in tail.split(",")]
+        options = {
+            key.strip(): _cast(config, key.strip(), value) if key.strip() in known else value
+            for key, _, value in pairs
+        } | options
+    for option, value in options.items():
+        if option not in known:
+            near = difflib.get_close_matches(option, sorted(known), n=1, cutoff=0.0)[0]
+            raise InputError(
+                f"tracker {base} has no option {option!r}: nearest is {near};"
+                f" there are {', '.join(sorted(known))}"
+            )
+        kinds = _kinds(known[option].type)
+        if not any(_is_a(value, kind) for kind in kinds):
+            remedy = " or ".join(_WORDS[kind] for kind in kinds)
+            raise InputError(f"{option}={value!r}: use {remedy}")
+    return family, dataclasses.replace(config, **options)
+
+
+def config_of(name: str, **options: Any) -> TrackerConfig:
+    """The config behind a tracker's name; see `make`."""
+    return _resolve(name, options)[1]
+
+
+def _deepcd_defaults(name: str, match: re.Match[str]) -> dict[str, Any]:
+    """Network, layers, and what they and CF2 change."""
     family, letter, layers_text = match.groups()
     network = _NETWORKS[letter]
     if layers_text is None and network != "hog":
         raise _unknown(name, "it names no layers")
     layers = _parse_layers(name, network, layers_text or "")
-    config = DeepCDConfig(network=network, layers=layers, **_defaults(family, network, layers))
-    fields = {field.name for field in dataclasses.fields(DeepCDConfig)} - {
-        "network",
-        "layers",
-    }
-    if tail:
-        pairs = [part.partition("=") for part in tail.split(",")]
-        options = {
-            key.strip(): _cast(config, key.strip(), value) if key.strip() in fields else value
-            for key, _, value in pairs
-        } | options
-    for option in options:
-        if option not in fields:
-            near = difflib.get_close_matches(option, sorted(fields), n=1, cutoff=0.0)[0]
-            raise InputError(
-                f"tracker {base} has no option {option!r}: nearest is {near};"
-                f" there are {', '.join(sorted(fields))}"
-            )
-    for field in dataclasses.fields(DeepCDConfig):
-        kinds = _kinds(field.type)
-        value = options.get(field.name, field.default)
-        if not any(_is_a(value, kind) for kind in kinds):
-            remedy = " or ".join(_WORDS[kind] for kind in kinds)
-            raise InputError(f"{field.name}={value!r}: use {remedy}")
-    return dataclasses.replace(config, **options)
+    return {"network": network, "layers": layers, **_defaults(family, network, layers)}
+
+
+def _cacf_defaults(name: str, match: re.Match[str]) -> dict[str, Any]:
+    """CACF distils nothing."""
+    del name
+    return _CACF_CD if match[1] else {}
 
 
 def _defaults(family: str, network: str, layers: tuple[str, ...]) -> dict[str, Any]:
@@ -193,17 +248,51 @@ def _defaults(family: str, network: str, layers: tuple[str, ...]) -> dict[str, A
     return options
 
 
+_CACF_CD = {"select": "swap", "num_channels": 16}
+
+_FAMILIES = (
+    _Family(
+        pattern=r"(CF2|DeepCD)-(V|M|S1\.1|S|H)(?:-(.+))?",
+        config_class=DeepCDConfig,
+        named=("network", "layers"),
+        defaults=_deepcd_defaults,
+        factory=deepcd,
+        examples=(
+            "CF2-V-34+44+54",
+            "CF2-V-11+12+21",
+            "CF2-S-Fire3",
+            "CF2-H",
+            "DeepCD-V-11+12+21",
+            "DeepCD-V-11",
+            "DeepCD-V-11+12+21+54",
+            "DeepCD-V-54",
+            "DeepCD-S-All",
+            "DeepCD-H",
+        ),
+    ),
+    _Family(
+        pattern=r"CACF(-CD)?",
+        config_class=CACFConfig,
+        named=(),
+        defaults=_cacf_defaults,
+        factory=cacf,
+        examples=("CACF", "CACF-CD"),
+    ),
+)
+
+
 def make(name: str, **options: Any) -> Tracker:
     """Builds a tracker from its name in the paper's grammar.
 
     FAMILY-NETWORK-LAYERS: FAMILY is CF2 or DeepCD; NETWORK is V (VGG-19), M (VGG-M), S
     (SqueezeNet 1.0), S1.1 or H (HOG, no layers); LAYERS joins layers by +, as 11 for conv1_1,
-    Fire3, or All. Options of `DeepCDConfig` follow as keywords or in the name, as in
-    "DeepCD-V-11+12+21:select=random,seed=1".
+    Fire3, or All. CACF and CACF-CD take no network. Options of the config (`DeepCDConfig`,
+    `CACFConfig`) follow as keywords or in the name, as in "DeepCD-V-11+12+21:select=random,seed=1"
+    and "CACF:grid_hw=24x36".
 
     Args:
       name: the name.
-      **options: fields of `DeepCDConfig` that differ from the name's defaults; `layer_weights`
+      **options: fields of the config that differ from the name's defaults; `layer_weights`
         in network order, however the name orders the layers.
 
     Returns:
@@ -212,7 +301,8 @@ def make(name: str, **options: Any) -> Tracker:
     Raises:
       InputError: for an unknown name or option; the message lists what exists and what is nearest.
     """
-    return deepcd(config_of(name, **options))
+    family, config = _resolve(name, options)
+    return family.factory(config)
 
 
 def network_of(name: str) -> str | None:
@@ -227,8 +317,8 @@ def network_of(name: str) -> str | None:
     Raises:
       InputError: for an unknown name.
     """
-    config = config_of(name)
-    return config.network if config.backbone.needs_weights else None
+    backbone = config_of(name).backbone
+    return backbone.network if backbone.needs_weights else None
 
 
 def backbone_of(
@@ -244,5 +334,4 @@ def backbone_of(
       The backbone, the side of a patch in px, the grid in cells, and the patches in a frame.
     """
     config = config_of(name, **options)
-    grid_hw = (config.grid, config.grid)
-    return config.backbone, config.patch_px, grid_hw, config.num_scales + 1
+    return config.backbone, config.patch_px, config.grid_hw, config.num_patches

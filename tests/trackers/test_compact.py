@@ -20,7 +20,7 @@ from tracker_cases import (
 )
 
 import cdjax
-from cdjax.trackers._deepcd import _round_up
+from cdjax.trackers._choose import round_up
 
 NUM_FRAMES = 17
 AUTO = ["DeepCD-H", DEEPCD_V]
@@ -88,14 +88,14 @@ def test_state_shrinks_to_the_channels(name):
 
 def test_sizes_come_from_a_small_set():
     for most in (31, 64, 256, 3656):
-        sizes = [_round_up(count, most) for count in range(1, most + 1)]
+        sizes = [round_up(count, most) for count in range(1, most + 1)]
         assert all(size >= count for count, size in enumerate(sizes, 1))
         assert all(size - count < max(4, count / 4) for count, size in enumerate(sizes, 1))
         assert sizes == sorted(sizes)
         assert sizes[-1] == most
         # 4, 8, 12, 16, then four to the octave.
         assert len(set(sizes)) <= 4 * np.ceil(np.log2(most / 16) + 1)
-    assert _round_up(0, 128) == 0
+    assert round_up(0, 128) == 0
 
 
 def test_deepest_layer_computes_only_selected_outputs():
@@ -103,7 +103,7 @@ def test_deepest_layer_computes_only_selected_outputs():
     frames, _ = video(1)
     chosen = np.asarray(state.selected)[len(state.selected) - int(state.num_channels) :]
     in_deepest = int(np.sum(chosen >= 128))
-    num_last = min(_round_up(in_deepest, 128), len(state.selected))
+    num_last = min(round_up(in_deepest, 128), len(state.selected))
     assert 0 < in_deepest < num_last < 128
 
     def kernels(tracker, state):

@@ -1,0 +1,504 @@
+"""CACF (DCF_CA), and CACF-CD, which distils its HOG channels."""
+
+import dataclasses
+import functools
+import math
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from cdjax import crop, deep_features, distill, filters, locate
+from cdjax._errors import InputError
+from cdjax._types import Array, Box, Complex, Float, Int, Params, Shaped
+from cdjax.trackers._base import Tracker, TrackOutput
+from cdjax.trackers._choose import SELECTIONS, choose_channels, round_up
+
+REGIONS = ("box", "square", "pixels")
+FORMS = ("independent", "joint")
+
+_GRAY = (0.298936, 0.587043, 0.114021)
+"""Weights of red, green and blue in MATLAB's `rgb2gray`."""
+
+_FLAT = 1e-3
+"""Largest HOG entry below which a region counts as flat; 0.1 and more elsewhere."""
+
+_HALVED_PX = 100.0
+"""Root of the area, px, from which DCF_CA halves the frames."""
+
+_PLACES = ((0, 0), (-1, 0), (0, -1), (1, 0), (0, 1))
+"""(row, column) of the target and its context patches, in target sizes."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CACFConfig:
+    """What fixes CACF's shapes and algorithm; hashed by value.
+
+    Attributes:
+      grid_hw: rows and columns of the feature maps and of the response, cells.
+      cell: side of a cell of the resampled patch, px.
+      region: how the search region follows from the box: "box" (`region_scale` times each side,
+        brought to the grid), "square" (a square as large as that) or "pixels" (as many pixels as
+        the grid has, twice as many for targets of 100 px or more: DCF_CA, which cuts a window of
+        floor(3 sides / 4) cells out of frames that it halves for such targets).
+      region_scale: side of the search region against the box, but for "pixels".
+      shared: computes HOG once over target and context, whose patches lie whole cells apart
+        ("box" and "square", and a grid that 3 divides); else patch by patch, one target side apart.
+      supersample: samples along each side of a pixel of the patch that are averaged.
+      sigma: standard deviation of the label against the square root of the box's area.
+      form: "independent" (a filter a channel, as DCF_CA's code) or "joint" (the exact filter over
+        all channels).
+      reg: ridge of the independent form, in units of squared HOG spectra, unnormalised FFT.
+      context_reg: weight of a context patch in the independent form.
+      joint_reg: ridge of the joint form, which also guides the distillation, against the mean
+        power of a channel.
+      joint_context_reg: weight of a context patch in the joint form.
+      learning_rate: weight of the new frame's filter in the running one.
+      subcell: refines the peak within its cell; else steps are whole cells, as DCF_CA's.
+      num_scales: scales searched in every frame, odd; 1 keeps the first frame's size.
+      scale_step: ratio of neighbouring scales.
+      scale_penalty: factor on the peaks of all scales but the middle one.
+      scale_rate: share of the found change of scale that is applied.
+      select: "all" (CACF), or how the second frame chooses channels: "swap" (the paper),
+        "friendliness" (the best of the ranking), the controls "energy" and "random".
+      friendliness: form of the ranking, see `distill.friendliness`.
+      num_channels: channels to keep; None finds the number by the prefix curve, in arrays that
+        have room for all (`Tracker.compact` cuts them down).
+      min_channels: least number that the prefix curve may find; None for 4.
+      prefix_slack: the fewest channels whose held-out error is within this fraction of the least.
+      gain_free: the prefix curve compares the best-scaled response with the label.
+      max_rounds: most rounds of swap search and training.
+      seed: key of the random control where `init` is given none.
+      aux: returns response map, mask, features and energies in `TrackOutput.aux`.
+    """
+
+    grid_hw: tuple[int, int] = (30, 30)
+    cell: int = 4
+    region: str = "box"
+    region_scale: float = 3.0
+    shared: bool = True
+    supersample: int = 1
+    sigma: float = 0.1
+    form: str = "independent"
+    reg: float = 1e-4
+    context_reg: float = 25.0
+    joint_reg: float = 1e-3
+    joint_context_reg: float = 1.0
+    learning_rate: float = 0.015
+    subcell: bool = False
+    num_scales: int = 1
+    scale_step: float = 1.03
+    scale_penalty: float = 0.98
+    scale_rate: float = 1.0
+    select: str = "all"
+    friendliness: str = "ratio"
+    num_channels: int | None = None
+    min_channels: int | None = None
+    prefix_slack: float = 0.005
+    gain_free: bool = True
+    max_rounds: int = 5
+    seed: int = 0
+    aux: bool = False
+
+    def __post_init__(self) -> None:
+        def require(good: bool, name: str, remedy: str) -> None:
+            if not good:
+                raise InputError(f"{name}={getattr(self, name)!r}: {remedy}")
+
+        selections = ("all", *(name for name in SELECTIONS if name != "exact"))
+        require(self.select in selections, "select", f"use one of {', '.join(selections)}")
+        require(self.region in REGIONS, "region", f"use one of {', '.join(REGIONS)}")
+        require(self.form in FORMS, "form", f"use one of {', '.join(FORMS)}")
+        require(
+            self.friendliness in distill.FORMS,
+            "friendliness",
+            f"use one of {', '.join(distill.FORMS)}",
+        )
+        sides = len(self.grid_hw) == 2 and min(self.grid_hw) >= 2
+        require(sides, "grid_hw", "use two numbers of cells from 2, as in 30x30")
+        thirds = self.region != "pixels" and self.grid_hw[0] % 3 == self.grid_hw[1] % 3 == 0
+        require(
+            not self.shared or thirds,
+            "shared",
+            'use shared=false with region="pixels" or a grid that 3 does not divide',
+        )
+        odd = self.num_scales >= 1 and self.num_scales % 2 == 1
+        require(odd, "num_scales", "use an odd number from 1")
+        require(self.scale_step > 1, "scale_step", "use a ratio above 1")
+        require(0 <= self.learning_rate <= 1, "learning_rate", "use a number from 0 to 1")
+        for name in ("reg", "joint_reg", "sigma", "scale_penalty"):
+            require(getattr(self, name) > 0, name, "use a positive number")
+        for name in ("context_reg", "joint_context_reg", "prefix_slack", "scale_rate"):
+            require(getattr(self, name) >= 0, name, "use 0 or more")
+        require(self.region_scale > 1, "region_scale", "use a number above 1")
+        for name in ("cell", "supersample", "max_rounds"):
+            require(getattr(self, name) >= 1, name, "use 1 or more")
+        require(
+            self.min_channels is None or self.min_channels >= 1, "min_channels", "use 1 or more"
+        )
+        if self.num_channels is not None:
+            total = self.backbone.num_channels
+            require(1 <= self.num_channels <= total, "num_channels", f"use 1 to {total}")
+
+    @property
+    def backbone(self) -> deep_features.Backbone:
+        """The candidate channels."""
+        return deep_features.Backbone(network="hog", layers=("fhog",))
+
+    @property
+    def num_slots(self) -> int:
+        """Channels that the state has room for."""
+        if self.select == "all" or self.num_channels is None:
+            return self.backbone.num_channels
+        return self.num_channels
+
+    @property
+    def patch_px(self) -> int:
+        """Side of the search patch, px; the longer one where they differ."""
+        return self.cell * max(self.grid_hw)
+
+    @property
+    def num_patches(self) -> int:
+        """Patches of that size in a frame: the scales, then target and context."""
+        # Shared, they cover 25/9 of a patch.
+        return self.num_scales + (3 if self.shared else len(_PLACES))
+
+
+class CACFState(NamedTuple):
+    """What CACF carries from frame to frame.
+
+    Attributes:
+      box: the box in the last frame.
+      frame_index: index of the last frame.
+      num_channels: channels in use.
+      first_wh: width and height in the first frame, px.
+      scale: size against the first frame.
+      frame_hw: true height and width of the frames, px.
+      region_ratio: height and width of the search region against the box.
+      label_f: half spectrum of the label.
+      selected: channels in use, ascending; spare slots in front hold 0.
+      model: half spectra of the running filter, zero in spare slots; zero before distillation
+        (the patches below replace it) and until a frame shows anything but one colour.
+      first_patches: the first frame's patches of target and context, and of the object, kept for
+        distillation; () without it, and in a compacted state.
+      key: key of the random control; () without.
+      diagnostics: energy and friendliness of the distillation; () unless asked for.
+    """
+
+    box: Box
+    frame_index: Int[Array, ""]
+    num_channels: Int[Array, ""]
+    first_wh: Float[Array, "2"]
+    scale: Float[Array, ""]
+    frame_hw: Int[Array, "2"]
+    region_ratio: Float[Array, "2"]
+    label_f: Complex[Array, "h wf"]
+    selected: Int[Array, " k"]
+    model: Complex[Array, "k h wf"]
+    first_patches: Any
+    key: Any
+    diagnostics: Any
+
+
+def _gray(frame: Shaped[Array, "H W ch"]) -> Float[Array, "H W 1"]:
+    """MATLAB's gray levels, rounded; gray frames as they are."""
+    if frame.shape[-1] == 1:
+        return frame.astype(jnp.float32)
+    # Channel by channel: XLA then computes it for the pixels that are sampled, not for the frame.
+    parts = [weight * frame[..., i : i + 1].astype(jnp.float32) for i, weight in enumerate(_GRAY)]
+    return jnp.round(sum(parts[1:], parts[0]))
+
+
+def _make(config: CACFConfig) -> Tracker:
+    """Builds the tracker."""
+    hw = config.grid_hw
+    grid = np.array(hw, np.float32)
+    patch_hw = (hw[0] * config.cell, hw[1] * config.cell)
+    thirds = (hw[0] // 3, hw[1] // 3)
+    window = filters.hann_window(hw)[None, None]
+    num_all, slots = config.backbone.num_channels, config.num_slots
+    distils = config.select != "all"
+    middle = config.num_scales // 2
+    factors = config.scale_step ** (np.arange(config.num_scales) - middle)
+    factors = factors.astype(np.float32)
+    sample = functools.partial(crop.crop_patch, supersample=config.supersample)
+
+    def maps_of(
+        patches: Float[Array, "n p q 1"], selected: Int[Array, " k"] | None
+    ) -> Float[Array, "n k h w"]:
+        maps = jnp.moveaxis(deep_features.fhog(patches / 255, cell=config.cell), -1, 1)
+        return maps if selected is None else jnp.take(maps, selected, axis=1)
+
+    def spectra(maps: Float[Array, "n k h w"]) -> Complex[Array, "n k h wf"]:
+        return filters.rfft2(maps * window)
+
+    def region(state: CACFState) -> tuple[Float[Array, "2"], Float[Array, "2"]]:
+        """Centre (x, y) and size (height, width) of the search region, px."""
+        centre = state.box[:2] + (state.box[2:] - 1) / 2
+        size = state.first_wh[::-1] * state.scale * state.region_ratio
+        return crop.whole_pixels(centre, size) if config.region == "pixels" else (centre, size)
+
+    def training_patches(state: CACFState, frame: Float[Array, "H W 1"]):
+        """Patches of target and context: one that holds them all, or one each."""
+        centre, size = region(state)
+        if config.shared:
+            out_hw = (patch_hw[0] * 5 // 3, patch_hw[1] * 5 // 3)
+            size = size * 5 / 3
+            return sample(frame, centre, size, out_hw=out_hw, frame_hw=state.frame_hw)[None]
+        away = np.array(_PLACES, np.float32)[:, ::-1] * (state.first_wh * state.scale)[None]
+        return jax.vmap(
+            lambda offset: sample(
+                frame, centre + offset, size, out_hw=patch_hw, frame_hw=state.frame_hw
+            )
+        )(away)
+
+    def training_spectra(patches, selected) -> Complex[Array, "5 k h wf"]:
+        """Spectra of the target, then of its context."""
+        maps = maps_of(patches, selected)
+        if config.shared:
+            corners = [(thirds[0] * (1 + row), thirds[1] * (1 + col)) for row, col in _PLACES]
+            maps = jnp.concatenate(
+                [maps[:, :, row : row + hw[0], col : col + hw[1]] for row, col in corners]
+            )
+        return spectra(maps)
+
+    def object_patch(state: CACFState, frame: Float[Array, "H W 1"]):
+        centre, _ = region(state)
+        return sample(frame, centre, state.box[:1:-1], out_hw=patch_hw, frame_hw=state.frame_hw)
+
+    def slots_in_use(state: CACFState) -> Float[Array, " k"]:
+        index = jnp.arange(state.selected.shape[0])
+        return (index >= index.size - state.num_channels).astype(jnp.float32)
+
+    def solve(
+        samples_f: Complex[Array, "5 k h wf"], label_f: Complex[Array, "h wf"], in_use, count
+    ) -> Complex[Array, "k h wf"]:
+        """The filter of one frame; zero where the frame has but one colour."""
+        template_f, context_f = samples_f[0], samples_f[1:]
+        if config.form == "joint":
+            keep = in_use[:, None, None]
+            filter_f = filters.solve_joint_cacf(
+                (template_f * keep)[None],
+                (context_f * keep)[None],
+                label_f,
+                reg=config.joint_reg * hw[0] * hw[1] * count,
+                context_reg=config.joint_context_reg,
+            )
+        else:
+            filter_f = filters.solve_cacf(
+                template_f, context_f, label_f, reg=config.reg, context_reg=config.context_reg
+            )
+        # The DC entries are sums of HOG entries, which are not negative.
+        flat = jnp.max(template_f[:, 0, 0].real) < _FLAT * window.sum()
+        return jnp.where(flat, 0, filter_f * in_use[:, None, None])
+
+    def blend(model: Complex[Array, "k h wf"], new: Complex[Array, "k h wf"]):
+        """Moves the running filter; a frame of one colour says nothing, and is no filter yet."""
+        is_zero = lambda filter_f: ~jnp.any(filter_f != 0)
+        rate = jnp.where(is_zero(model), 1.0, config.learning_rate)
+        return model + jnp.where(is_zero(new), 0.0, rate) * (new - model)
+
+    def detect(state: CACFState, frame, selected, model):
+        """Searches the scales; returns the state with its new box, and what was seen."""
+        centre, size = region(state)
+        patches = crop.scale_pyramid(
+            frame,
+            centre,
+            size,
+            jnp.asarray(factors),
+            out_hw=patch_hw,
+            frame_hw=state.frame_hw,
+            supersample=config.supersample,
+        )
+        response = filters.apply_filter(model, spectra(maps_of(patches, selected)), hw=hw)
+        peak = locate.find_peak(response, scale_penalty=config.scale_penalty)
+        best = jnp.take(response, peak.best, axis=0)
+        cells = peak.shift_cell if config.subcell else jnp.round(peak.shift_cell)
+        cell_px = size * jnp.take(factors, peak.best) / grid
+        change = config.scale_rate * (peak.scale_index - middle) * math.log(config.scale_step)
+        scale = state.scale * jnp.exp(change)
+        scale = locate.clamp_scale(scale, state.first_wh, state.frame_hw)
+        box = locate.update_box(state.box, cells * cell_px, state.first_wh * scale, state.frame_hw)
+        trust = locate.peak_to_sidelobe(best, peak.shift_cell)
+        state = state._replace(box=box, scale=scale, frame_index=state.frame_index + 1)
+        return state, TrackOutput(box, peak.score, trust, scale, ()), best
+
+    def with_aux(state: CACFState, output: TrackOutput, response, template_f) -> TrackOutput:
+        if not config.aux:
+            return output
+        energy, friendly = state.diagnostics
+        return output._replace(
+            aux={
+                "response": response,
+                "selected": state.selected,
+                "mask": slots_in_use(state) > 0,
+                "features": filters.irfft2(template_f, hw=hw),
+                "energy": energy,
+                "friendliness": friendly,
+            }
+        )
+
+    def init(
+        params: Params,
+        frame: Shaped[Array, "H W *ch"],
+        box: Float[Array, "4"],
+        *,
+        frame_hw: Int[Array, "2"] | None = None,
+        key: Any = None,
+    ) -> CACFState:
+        """Learns the target from the first frame."""
+        del params
+        frame = crop.as_rgb(jnp.asarray(frame))
+        if frame_hw is None:
+            frame_hw = jnp.array(frame.shape[:2], jnp.int32)
+        box = jnp.asarray(box, jnp.float32)
+        wh = jnp.maximum(box[2:], 1.0)
+        side = jnp.sqrt(wh[0] * wh[1])
+        if config.region == "pixels":
+            px = config.cell * jnp.where(side >= _HALVED_PX, 2.0, 1.0)
+            ratio = px * grid / wh[::-1]
+        elif config.region == "square":
+            ratio = config.region_scale * side / wh[::-1]
+        else:
+            ratio = jnp.full(2, config.region_scale, jnp.float32)
+        sigma_hw = config.sigma * side / (wh[::-1] * ratio / grid)
+        label_f = filters.rfft2(filters.gaussian_label(hw, sigma_hw))
+        state = CACFState(
+            box=box,
+            frame_index=jnp.int32(0),
+            num_channels=jnp.int32(num_all),
+            first_wh=wh,
+            scale=jnp.float32(1),
+            frame_hw=jnp.asarray(frame_hw, jnp.int32),
+            region_ratio=ratio,
+            label_f=label_f,
+            selected=jnp.zeros(slots, jnp.int32) if distils else jnp.arange(slots, dtype=jnp.int32),
+            model=jnp.zeros((slots, *label_f.shape), label_f.dtype),
+            first_patches=(),
+            key=(),
+            diagnostics=(jnp.float32(0), jnp.zeros(slots, jnp.float32)) if config.aux else (),
+        )
+        gray = _gray(frame)
+        patches = training_patches(state, gray)
+        if distils:
+            # Filters are trained when the second frame is there to choose among the channels.
+            if config.select == "random":
+                key = jax.random.key(config.seed) if key is None else key
+                state = state._replace(key=jax.random.key_data(key))
+            return state._replace(first_patches=(patches, object_patch(state, gray)))
+        samples_f = training_spectra(patches, None)
+        count = jnp.float32(num_all)
+        return state._replace(model=solve(samples_f, label_f, jnp.ones(num_all), count))
+
+    def track_on(state: CACFState, frame: Float[Array, "H W 1"]):
+        """A frame with the channels in use."""
+        selected = state.selected if distils else None
+        state, output, response = detect(state, frame, selected, state.model)
+        samples_f = training_spectra(training_patches(state, frame), selected)
+        count = state.num_channels.astype(jnp.float32)
+        new = solve(samples_f, state.label_f, slots_in_use(state), count)
+        state = state._replace(model=blend(state.model, new))
+        return state, with_aux(state, output, response, samples_f[0])
+
+    def distil_on(state: CACFState, frame: Float[Array, "H W 1"]):
+        """The second frame: detects with all candidates, then keeps the friendly ones."""
+        patches, first_object = state.first_patches
+        first_f = training_spectra(patches, None)
+        model = solve(first_f, state.label_f, jnp.ones(num_all), jnp.float32(num_all))
+        state, output, response = detect(state, frame, None, model)
+        second_f = training_spectra(training_patches(state, frame), None)
+        history = maps_of(jnp.stack([first_object, object_patch(state, frame)]), None)
+        history = jnp.moveaxis(history, 1, -1)
+        scores = distill.friendliness(history, form=config.friendliness)
+        context_f = jnp.concatenate([first_f[1:], second_f[1:]])
+        mask, energy = choose_channels(
+            jnp.stack([first_f[0], second_f[0]]),
+            state.label_f,
+            scores,
+            zeros_f=config.joint_context_reg**0.5 * context_f,
+            hw=hw,
+            select=config.select,
+            num_channels=config.num_channels,
+            reg=config.joint_reg,
+            min_channels=config.min_channels,
+            prefix_slack=config.prefix_slack,
+            gain_free=config.gain_free,
+            max_rounds=config.max_rounds,
+            energies=distill.friendliness(history, form="energy"),
+            key=jax.random.wrap_key_data(state.key) if config.select == "random" else None,
+        )
+        selected, count = distill.top_channels(mask, num_channels=slots)
+        state = state._replace(num_channels=count, selected=selected)
+        in_use, count = slots_in_use(state), count.astype(jnp.float32)
+        first, second = (
+            solve(samples_f[:, selected], state.label_f, in_use, count)
+            for samples_f in (first_f, second_f)
+        )
+        state = state._replace(model=blend(first, second))
+        if config.aux:
+            # Dead channels rank last, at minus infinity; a state keeps finite numbers.
+            friendly = jnp.maximum(scores[selected], jnp.finfo(jnp.float32).min)
+            state = state._replace(diagnostics=(energy, friendly))
+        template_f = second_f[0, selected] * in_use[:, None, None]
+        return state, with_aux(state, output, response, template_f)
+
+    def step(
+        params: Params, state: CACFState, frame: Shaped[Array, "H W *ch"]
+    ) -> tuple[CACFState, TrackOutput]:
+        """Finds the target in the next frame and learns from it."""
+        del params
+        gray = _gray(crop.as_rgb(frame))
+        # What was kept for distillation tells the two kinds of state apart, without tracing.
+        if not state.first_patches:
+            return track_on(state, gray)
+        return jax.lax.cond(state.frame_index == 0, distil_on, track_on, state, gray)
+
+    return Tracker(init, step, functools.partial(_compact, config) if distils else None)
+
+
+_cached = functools.lru_cache(maxsize=128)(_make)
+
+
+def cacf(config: CACFConfig) -> Tracker:
+    """Builds CACF, or CACF-CD where `config.select` is not "all".
+
+    DCF_CA [1]: ridge regression on FHOG that maps the target to a Gaussian and four patches around
+    it to zero; the filter is a running average. CACF-CD keeps the channels that the second frame
+    favours [2], by the energy of the joint filter in which context patches are samples of label 0.
+
+    Args:
+      config: shapes and algorithm. Equal configs give the same tracker, so that nothing is
+        compiled twice.
+
+    Returns:
+      The tracker.
+
+    References:
+      [1] Mueller et al., Context-aware correlation filter tracking, 2017. Differs: the search
+        region is brought to a fixed grid, so that one program serves all targets; "pixels" keeps
+        the reference's own.
+      [2] Distilling channels for efficient deep tracking.
+    """
+    return _cached(config)
+
+
+def _compact(config: CACFConfig, state: CACFState) -> tuple[Tracker, CACFState]:
+    """Cuts a distilled state down to the next of a few sizes; on the host."""
+    if int(state.frame_index) == 0:
+        raise InputError(
+            "compact: the state has seen one frame, distillation needs two; call step first"
+        )
+    slots = state.selected.shape[0]
+    first = slots - round_up(int(state.num_channels), slots)
+    diagnostics = state.diagnostics
+    if diagnostics:
+        diagnostics = (diagnostics[0], diagnostics[1][first:])
+    state = state._replace(
+        selected=state.selected[first:],
+        model=state.model[first:],
+        first_patches=(),
+        key=(),
+        diagnostics=diagnostics,
+    )
+    return cacf(config), state
