@@ -9,6 +9,9 @@ from cdjax.trackers._cacf import cacf as cacf
 from cdjax.trackers._deepcd import DeepCDConfig as DeepCDConfig
 from cdjax.trackers._deepcd import DeepCDState as DeepCDState
 from cdjax.trackers._deepcd import deepcd as deepcd
+from cdjax.trackers._eco import ECOConfig as ECOConfig
+from cdjax.trackers._eco import ECOState as ECOState
+from cdjax.trackers._eco import eco as eco
 from cdjax.trackers._model import model_bytes as model_bytes
 from cdjax.trackers._names import backbone_of as backbone_of
 from cdjax.trackers._names import list_trackers as list_trackers
@@ -22,12 +25,15 @@ __all__ = [
     "CACFState",
     "DeepCDConfig",
     "DeepCDState",
+    "ECOConfig",
+    "ECOState",
     "TrackOutput",
     "Tracker",
     "TrackerState",
     "backbone_of",
     "cacf",
     "deepcd",
+    "eco",
     "list_trackers",
     "make",
     "model_bytes",

@@ -13,6 +13,7 @@ from cdjax._errors import InputError
 from cdjax.trackers._base import Tracker
 from cdjax.trackers._cacf import CACFConfig, cacf
 from cdjax.trackers._deepcd import DeepCDConfig, deepcd
+from cdjax.trackers._eco import ECOConfig, eco
 
 _NETWORKS = {
     "V": "vgg19",
@@ -214,6 +215,12 @@ def _cacf_defaults(name: str, match: re.Match[str]) -> dict[str, Any]:
     return _CACF_CD if match[1] else {}
 
 
+def _eco_defaults(name: str, match: re.Match[str]) -> dict[str, Any]:
+    """The config's own defaults are those of the hand-crafted features."""
+    del name, match
+    return {}
+
+
 def _defaults(family: str, network: str, layers: tuple[str, ...]) -> dict[str, Any]:
     """Options in which a family or network differs from `DeepCDConfig`'s defaults."""
     options: dict[str, Any] = {}
@@ -277,6 +284,14 @@ _FAMILIES = (
         defaults=_cacf_defaults,
         factory=cacf,
         examples=("CACF", "CACF-CD"),
+    ),
+    _Family(
+        pattern=r"ECO-HC",
+        config_class=ECOConfig,
+        named=("network", "layers"),
+        defaults=_eco_defaults,
+        factory=eco,
+        examples=("ECO-HC",),
     ),
 )
 
