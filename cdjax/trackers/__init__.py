@@ -17,6 +17,7 @@ from cdjax.trackers._names import backbone_of as backbone_of
 from cdjax.trackers._names import list_trackers as list_trackers
 from cdjax.trackers._names import make as make
 from cdjax.trackers._names import network_of as network_of
+from cdjax.trackers._names import optional_weights_of as optional_weights_of
 from cdjax.trackers._run import resume as resume
 from cdjax.trackers._run import track as track
 
@@ -38,6 +39,7 @@ __all__ = [
     "make",
     "model_bytes",
     "network_of",
+    "optional_weights_of",
     "resume",
     "track",
 ]

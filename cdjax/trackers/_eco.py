@@ -136,6 +136,11 @@ class ECOConfig:
         return deep_features.Backbone(network=self.network, layers=self.layers)
 
     @property
+    def optional_weights(self) -> str | None:
+        """Weights that are used where they are at hand."""
+        return "colornames" if self.network == "hog" else None
+
+    @property
     def layout(self) -> deep_features.BlockLayout:
         """What part of the sample the blocks cover, and their cells."""
         if self.network != "hog":
@@ -213,6 +218,12 @@ class ECOState(NamedTuple):
 
 def _centre(box: Box) -> Float[Array, "2"]:
     return box[:2] + (box[2:] - 1) / 2
+
+
+def _trains(config: ECOConfig, frame_index: Int[Array, ""] | int) -> Any:
+    """Whether a frame trains: the first few, then one in `train_gap` + 1 [`tracker.m`]."""
+    last = max(config.skip_after - 2, 0)
+    return (frame_index <= last) | ((frame_index - last) % (config.train_gap + 1) == 0)
 
 
 def _make(config: ECOConfig) -> Tracker:
@@ -322,11 +333,6 @@ def _make(config: ECOConfig) -> Tracker:
             data_weight=config.data_weight,
             reg_weight=config.reg_weight,
         )
-
-    def trains(frame_index: Int[Array, ""]) -> Array:
-        last = max(config.skip_after - 2, 0)
-        due = (frame_index - last) % (config.train_gap + 1) == 0
-        return (frame_index <= last) | due
 
     def init(
         params: Params,
@@ -448,7 +454,7 @@ def _make(config: ECOConfig) -> Tracker:
         memory = filters.insert_sample(state.memory, sample_f, learning_rate=config.learning_rate)
         state = state._replace(memory=memory)
         model = jax.lax.cond(
-            trains(state.frame_index), train, lambda state, _: state.model, state, sample_f
+            _trains(config, state.frame_index), train, lambda state, _: state.model, state, sample_f
         )
         state = state._replace(model=model)
         if finds_scale:

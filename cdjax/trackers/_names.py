@@ -336,6 +336,21 @@ def network_of(name: str) -> str | None:
     return backbone.network if backbone.needs_weights else None
 
 
+def optional_weights_of(name: str) -> str | None:
+    """Names weights that a tracker makes use of but can do without.
+
+    Args:
+      name: the tracker's name, see `make`.
+
+    Returns:
+      The weights, as `load_params` names them, such as "colornames"; None where there are none.
+
+    Raises:
+      InputError: for an unknown name.
+    """
+    return getattr(config_of(name), "optional_weights", None)
+
+
 def backbone_of(
     name: str, **options: Any
 ) -> tuple[deep_features.Backbone, int, tuple[int, int], int]:
