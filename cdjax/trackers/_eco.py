@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import math
 from typing import Any, NamedTuple
 
 import jax
@@ -247,12 +246,9 @@ def _make(config: ECOConfig) -> Tracker:
         maps = deep_features.normalise_energy(maps)
         if not params:
             return maps
-        spare = deep_features.COLOR_NAME_CHANNELS - maps.shape[-1]
         # Intensities take the first of the names' channels: one shape for all videos.
-        maps = jnp.pad(maps, ((0, 0), (0, 0), (0, 0), (0, spare))) * math.sqrt(
-            maps.shape[-1] / deep_features.COLOR_NAME_CHANNELS
-        )
-        maps = deep_features.normalise_energy(maps)
+        spare = deep_features.COLOR_NAME_CHANNELS - maps.shape[-1]
+        maps = jnp.pad(maps, ((0, 0), (0, 0), (0, 0), (0, spare)))
         if patches.shape[-1] == 1:
             return maps
         names = deep_features.color_names(params, patches, cell=config.color_cell)
@@ -297,6 +293,8 @@ def _make(config: ECOConfig) -> Tracker:
             )
 
         patches = jax.vmap(patch)(jnp.asarray(factors))
+        if config.whole:
+            patches = jnp.round(patches)
         return patches, jnp.floor(centre + 0.5) if config.whole else centre
 
     def scale_features(state: ECOState, frame: Shaped[Array, "H W ch"]) -> Float[Array, "s f"]:

@@ -86,13 +86,24 @@ def test_follows_the_reference(oracle, table):
         state, output = step(table, state, oracle["frames"][t + 1])
         found.append(output.box)
         expected.append(box_after(oracle, t + 1))
-        # From the reference's state: its numbers, as far as FHOG's exact roots let them be.
-        after, output = step(table, state_after(oracle, t, start), oracle["frames"][t + 1])
+        # From the reference's state and its patch, which is cut out whole if taken for the frame:
+        # OpenCV's resize rounds otherwise, by a level in an eighth of the pixels.
+        patch = state_after(oracle, t, start)
+        wh = np.asarray(patch.first_wh)
+        scale = 164 / (PYECO.region_scale * np.sqrt(wh.prod()))
+        corner = 81 - (wh * scale - 1) / 2
+        patch = patch._replace(
+            box=jnp.asarray([*corner, *(wh * scale)], jnp.float32),
+            scale=jnp.float32(scale),
+            frame_hw=jnp.array([164, 164], jnp.int32),
+        )
+        after, output = step(table, patch, oracle["patch"][t + 1])
         centre = output.box[:2] + (output.box[2:] - 1) / 2
-        np.testing.assert_allclose(centre[::-1] + 1, oracle["pos"][t + 1], atol=0.02)
-        np.testing.assert_allclose(output.score, oracle["max_score"][t + 1], rtol=0.01)
+        shift = oracle["disp"][t + 1] * 4
+        np.testing.assert_allclose(centre[::-1] - 81, shift, atol=0.01)
+        np.testing.assert_allclose(output.score, oracle["max_score"][t + 1], rtol=2e-3)
         np.testing.assert_allclose(after.memory.weights, oracle["weights"][t + 1], atol=1e-6)
-        assert rel(after.model.filter_f, oracle.blocks("filter", t + 1)) < 2e-3
+        assert rel(after.model.filter_f, oracle.blocks("filter", t + 1)) < 2e-4
     overlap = np.asarray(boxes.iou(np.stack(found), np.stack(expected)))
     assert overlap.mean() > 0.9
 
