@@ -13,6 +13,9 @@ from cdjax._errors import InputError
 from cdjax._types import Array, Blocks, Box, Float, Int, Params, Shaped
 from cdjax.trackers._base import Tracker, TrackOutput
 
+_FLAT = 1e-3
+"""Peak of the scale filter's response below which a target counts as flat; about 1 elsewhere."""
+
 _GRAY = np.array([0.299, 0.587, 0.114], np.float32)
 
 
@@ -188,6 +191,7 @@ class ECOState(NamedTuple):
       box: the box in the last frame.
       frame_index: index of the last frame.
       num_channels: channels in use, of all blocks, after projection.
+      selected: those channels; all of them.
       first_wh: width and height in the first frame, px.
       scale: size against the first frame.
       frame_hw: true height and width of the frames, px.
@@ -203,6 +207,7 @@ class ECOState(NamedTuple):
     box: Box
     frame_index: Int[Array, ""]
     num_channels: Int[Array, ""]
+    selected: Int[Array, " k"]
     first_wh: Float[Array, "2"]
     scale: Float[Array, ""]
     frame_hw: Int[Array, "2"]
@@ -357,6 +362,7 @@ def _make(config: ECOConfig) -> Tracker:
             box=box,
             frame_index=jnp.int32(0),
             num_channels=jnp.int32(sum(config.compressed)),
+            selected=jnp.arange(sum(config.compressed), dtype=jnp.int32),
             first_wh=wh,
             scale=jnp.float32(1),
             frame_hw=jnp.asarray(frame_hw, jnp.int32),
@@ -442,7 +448,9 @@ def _make(config: ECOConfig) -> Tracker:
         change = factor
         if finds_scale:
             response = locate.scale_response(state.scale_filter, scale_features(state, frame))
-            change = locate.find_scale(response)
+            # A frame of one colour says nothing of size: its response is rounding.
+            seen = jnp.max(response) > _FLAT
+            change = jnp.where(seen, locate.find_scale(response), 1.0)
         scale = locate.clamp_scale(state.scale * change, state.first_wh, state.frame_hw)
         box = locate.update_box(box, jnp.zeros(2), state.first_wh * scale, state.frame_hw)
         state = state._replace(box=box, scale=scale)
