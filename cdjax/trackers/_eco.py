@@ -171,7 +171,7 @@ class ECOConfig:
     @property
     def grid_hw(self) -> tuple[int, int]:
         """Rows and columns of the response, cells."""
-        return filters.series_size((self.block_sides[0],) * 2)
+        return filters.series_size((self.block_sides[0], self.block_sides[0]))
 
     @property
     def patch_px(self) -> int:
