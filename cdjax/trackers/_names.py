@@ -302,8 +302,8 @@ def make(name: str, **options: Any) -> Tracker:
     FAMILY-NETWORK-LAYERS: FAMILY is CF2 or DeepCD; NETWORK is V (VGG-19), M (VGG-M), S
     (SqueezeNet 1.0), S1.1 or H (HOG, no layers); LAYERS joins layers by +, as 11 for conv1_1,
     Fire3, or All. CACF, CACF-CD and ECO-HC take no network. Options of the config
-    (`DeepCDConfig`, `CACFConfig`, `ECOConfig`) follow as keywords or in the name, as in "DeepCD-V-11+12+21:select=random,seed=1"
-    and "CACF:grid_hw=24x36".
+    (`DeepCDConfig`, `CACFConfig`, `ECOConfig`) follow as keywords or in the name, as in
+    "DeepCD-V-11+12+21:select=random,seed=1" and "CACF:grid_hw=24x36".
 
     Args:
       name: the name.
