@@ -41,11 +41,7 @@ DISTILLING = [
     DEEPCD_S,
     "CACF-CD",
 ]
-<<<<<<< HEAD
-NAMES = CF2 + CACF + DISTILLING
-=======
-NAMES = [*CF2, *DISTILLING, ECO_HC]
->>>>>>> cebf2c81f1ecf98aaf1b00a84026ddd0a1f37be0
+NAMES = [*CF2, *CACF, *DISTILLING, ECO_HC]
 
 _compilations: list[str] = []
 
@@ -176,11 +172,9 @@ def test_chunks_equal_whole_bit_for_bit(name):
     assert same_bits(jax.tree.map(lambda a, b: np.concatenate([a, b]), before, after), outputs)
 
 
-<<<<<<< HEAD
-@pytest.mark.parametrize("name", [*CF2, "DeepCD-H", "DeepCD-H:select=exact", DEEPCD_V32, "CACF-CD"])
-=======
-@pytest.mark.parametrize("name", [*CF2, "DeepCD-H", "DeepCD-H:select=exact", DEEPCD_V32, ECO_HC])
->>>>>>> cebf2c81f1ecf98aaf1b00a84026ddd0a1f37be0
+@pytest.mark.parametrize(
+    "name", [*CF2, "DeepCD-H", "DeepCD-H:select=exact", DEEPCD_V32, "CACF-CD", ECO_HC]
+)
 def test_lanes_equal_single_runs(name):
     # Different videos and boxes: a lane that looked at its neighbour would show.
     tracker = programs(name)
@@ -323,11 +317,7 @@ def test_padding_may_hold_anything(name):
     assert same_bits(tracker.scan(others, box, frame_hw=(80, 100)), expected)
 
 
-<<<<<<< HEAD
-@pytest.mark.parametrize("name", ["CF2-H:num_scales=3", CF2_V, "DeepCD-H", "CACF"])
-=======
-@pytest.mark.parametrize("name", ["CF2-H:num_scales=3", CF2_V, "DeepCD-H", ECO_HC])
->>>>>>> cebf2c81f1ecf98aaf1b00a84026ddd0a1f37be0
+@pytest.mark.parametrize("name", ["CF2-H:num_scales=3", CF2_V, "DeepCD-H", "CACF", ECO_HC])
 def test_gray_equals_replicated_gray(name):
     tracker = programs(name)
     frames, boxes = video(1)
