@@ -24,11 +24,14 @@ class Attempt(NamedTuple):
       boxes: a row a frame, corner index from 0; for VOT's supervised protocol its rows.
       seed: of the run.
       first_frame: index of the frame that row 0 belongs to; later than 0 only for TRE.
+      num_frames: that the sequence had when it was run, or None where unknown. Ground
+        truth beyond them does not count.
     """
 
     boxes: Any
     seed: int = 0
     first_frame: int = 0
+    num_frames: int | None = None
 
 
 class Entrant(NamedTuple):
@@ -153,13 +156,22 @@ def score_entrant(
     for sequence in sequences:
         name, scores = sequence.name, {}
         for attempt in entrant.attempts.get(name, ()):
-            boxes, truth = attempt.boxes, sequence.boxes[attempt.first_frame : max_frames]
+            boxes, known = attempt.boxes, sequence.boxes[:max_frames]
+            truth = known[attempt.first_frame : attempt.num_frames]
             if max_frames is not None and len(boxes) > len(truth):
                 boxes = fit_rows(boxes, sequence)[0][: len(truth)]
             cut = sequence._replace(boxes=truth, frame_paths=())
             table = score_results({name: boxes}, [cut], preset=preset)
             omitted.update(table.omitted)
             notes.update(table.notes)
+            if attempt.num_frames is not None and attempt.num_frames < len(known):
+                notes[name] = "; ".join(
+                    [
+                        f"ran over {attempt.num_frames} of {len(known)} frames: only these are "
+                        "scored",
+                        *table.notes.values(),
+                    ]
+                )
             if name in table.scores:
                 scores.setdefault(attempt.seed, []).append(table.scores[name])
         if not scores:
@@ -370,8 +382,9 @@ def entrants_of(
       An entrant a tracker, in the order of the folder.
     """
     settings = experiment.settings
-    lengths = {
-        sequence.name: len(sequence.boxes[: settings["max_frames"]]) for sequence in sequences
+    truths = {
+        sequence.name: sequence._replace(boxes=sequence.boxes[: settings["max_frames"]])
+        for sequence in sequences
     }
     missing: dict[str, dict[tuple[str, int], str]] = {}
     for unit in experiment.pending:
@@ -381,18 +394,22 @@ def entrants_of(
         missing.setdefault(failure["label"], {})[failure["sequence"], failure["seed"]] = words
     entrants = []
     for label, described in experiment.trackers.items():
-        lacks = missing.get(label, {})
+        lacks = missing.setdefault(label, {})
         published = settings["protocol"] in ("ope", "vot_supervised")
         papers = (published and described.get("paper")) or {}
         attempts: dict[str, list[Attempt]] = {}
         runs = [run for run in experiment.runs if run.label == label]
-        for run in runs:
-            if (run.sequence, run.seed) in lacks:
-                continue
-            first = 0
-            if settings["protocol"] == "tre":  # a run reaches to the last frame
-                first = max(lengths.get(run.sequence, 0) - len(run.boxes), 0)
-            attempts.setdefault(run.sequence, []).append(Attempt(run.boxes, run.seed, first))
+        firsts = [run.record.get("first_frame", 0) for run in runs]
+        if settings["protocol"] == "tre":
+            firsts = [_tre_start(run, truths.get(run.sequence)) for run in runs]
+            for run, first in zip(runs, firsts, strict=True):
+                if first is None:
+                    lacks.setdefault((run.sequence, run.seed), _NO_START)
+        for run, first in zip(runs, firsts, strict=True):
+            if first is not None and (run.sequence, run.seed) not in lacks:
+                attempts.setdefault(run.sequence, []).append(
+                    Attempt(run.boxes, run.seed, first, run.record.get("sequence_frames"))
+                )
         layers = [kept for run in runs if (kept := run.record.get("channels_by_layer"))]
         channels = [run.record["num_channels"] for run in runs if run.record.get("num_channels")]
         entrants.append(
@@ -412,6 +429,25 @@ def entrants_of(
             )
         )
     return entrants
+
+
+_NO_START = (
+    "its record does not say where the run starts, and the ground truth has another number of "
+    "frames; run it again"
+)
+
+
+def _tre_start(run: Any, truth: Sequence | None) -> int | None:
+    """Where a run starts; None if an old record does not say and the ground truth disagrees."""
+    from cdjax.benchmark._robustness import tre_starts
+
+    if "first_frame" in run.record:
+        return run.record["first_frame"]
+    if truth is None:
+        return None
+    starts = tre_starts(truth.boxes, name=truth.name)
+    first = len(truth.boxes) - len(run.boxes)  # a run reaches to the last frame
+    return first if run.start < len(starts) and starts[run.start] == first else None
 
 
 def _frame_rate(runs: AnySequence[Any]) -> float | None:

@@ -26,6 +26,7 @@ from cdjax.benchmark import (
 from cdjax.benchmark._entrants import VOT_PROTOCOLS, score_vot
 from cdjax.benchmark._grids import Column, Grid, to_csv, to_markdown, to_records
 from cdjax.benchmark._report import compare_grids
+from cdjax.benchmark._robustness import tre_starts
 from cdjax.benchmark._workdir import Experiment, Run
 
 TAGS = {"A": ("OCC", "SV"), "B": ("OCC",), "C": ("SV",), "D": ()}
@@ -204,8 +205,8 @@ def test_plots_tell_how_to_get_matplotlib(monkeypatch):
         draw_report(report_of(), formats=("svg",))
 
 
-def run_of(label, sequence, boxes, *, seed=0, start=None):
-    record = {"frames": 40, "num_channels": 4, "channels_by_layer": {"one": 4}}
+def run_of(label, sequence, boxes, *, seed=0, start=None, **more):
+    record = {"frames": 40, "num_channels": 4, "channels_by_layer": {"one": 4}} | more
     return Run(label, sequence, start, seed, boxes, record, {"fps": 20.0})
 
 
@@ -213,7 +214,7 @@ def test_entrants_of_a_run_in_progress():
     settings = {"dataset": "otb", "protocol": "tre", "max_frames": None, "preset": "otb"}
     runs = [
         run_of("t", "A", HIT, start=0),
-        run_of("t", "A", HIT[30:], start=1),
+        run_of("t", "A", HIT[30:], start=1, first_frame=30),
         run_of("t", "B", HIT, start=0),
     ]
     failure = {"label": "t", "sequence": "C", "start": 0, "seed": 0, "kind": "E", "error": "x"}
@@ -229,6 +230,31 @@ def test_entrants_of_a_run_in_progress():
     assert (one.mean_channels, one.channels_by_layer) == (4.0, {"one": 4.0})
     ope = experiment._replace(settings={**settings, "protocol": "ope"})
     assert entrants_of(ope, SEQUENCES, benchmark="otb100")[0].paper == {"success": 0.5}
+
+
+def moving(num_frames):
+    return np.array([[10.0 + 5 * i, 10, 20, 20] for i in range(num_frames)])
+
+
+def tre_of(runs):
+    settings = {"dataset": "otb", "protocol": "tre", "max_frames": None, "preset": "otb"}
+    experiment = Experiment(Path("w"), settings, {"t": {}}, runs, [], [])
+    return lambda truth: entrants_of(experiment, [Sequence("A", (), truth)])[0]
+
+
+def test_later_starts_stay_where_they_were_in_longer_ground_truth():
+    starts = tre_starts(moving(40))
+    cut = [(start, moving(40)[first:], first) for start, first in enumerate(starts)]
+    told = {"sequence_frames": 40}
+    runs = [run_of("t", "A", b, start=s, first_frame=f, **told) for s, b, f in cut]
+    scored = score_entrant(tre_of(runs)(moving(60)), [Sequence("A", (), moving(60))])
+    assert scored.values["A"]["success_auc"] == pytest.approx(GOOD)
+    assert scored.notes == {"A": "ran over 40 of 60 frames: only these are scored"}
+    old = tre_of([run_of("t", "A", boxes, start=start) for start, boxes, _ in cut])
+    assert [attempt.first_frame for attempt in old(moving(40)).attempts["A"]] == starts
+    refused = old(moving(60))
+    assert not refused.attempts
+    assert "does not say where the run starts" in refused.missing["A"]
 
 
 def test_imported_results_name_what_belongs_nowhere(tmp_path):
