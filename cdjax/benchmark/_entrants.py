@@ -323,7 +323,7 @@ def _score_vot(
                 "eao": score.eao,
                 "failures": score.failures,
                 "reliability": score.reliability,
-                **_weighted(score),
+                **weighted_figures(score),
             }
             tags = {
                 tag: {"accuracy": figures.accuracy, "failures": figures.failures}
@@ -348,14 +348,22 @@ def _score_vot(
     return scored, score.rules
 
 
-def _weighted(score: Any) -> dict[str, Interval]:
-    """Accuracy and robustness with their intervals: means weighted by frames."""
+def weighted_figures(score: Any) -> dict[str, Interval]:
+    """Returns VOT's accuracy and robustness with their intervals over sequences.
+
+    Args:
+      score: from `score_supervised`.
+
+    Returns:
+      The intervals of "accuracy", by the preset's statistic, and of "robustness", failures
+      per 100 frames.
+    """
+    from cdjax.benchmark._vot_scores import accuracy_parts
+
     figures = list(score.per_sequence.values())
-    counted = [one for one in figures if one.num_counted > 0]
     rates = [100 * one.failures / one.num_frames for one in figures]
-    accuracy = bootstrap(
-        [one.accuracy for one in counted], weights=[one.num_counted for one in counted]
-    )
+    values, weights = accuracy_parts(score)
+    accuracy = bootstrap(values, weights=weights)
     return {
         "accuracy": accuracy._replace(mean=score.accuracy),
         "robustness": bootstrap(rates, weights=[one.num_frames for one in figures]),

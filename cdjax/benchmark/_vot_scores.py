@@ -109,12 +109,15 @@ class VOTFigures(NamedTuple):
       failures: their number, a mean over repetitions.
       num_frames: frames in all.
       num_counted: frames in the accuracy, a mean over repetitions.
+      repetition_accuracy: vot-toolkit's accuracy of a sequence: the mean of its repetitions',
+        0 for one without a frame that counts; NaN for the frames with a tag.
     """
 
     accuracy: float
     failures: float
     num_frames: int
     num_counted: float
+    repetition_accuracy: float = float("nan")
 
 
 class VOTScore(NamedTuple):
@@ -198,6 +201,29 @@ def eao_interval(year: int, interval: tuple[int, int] | None = None) -> tuple[in
     return interval
 
 
+def accuracy_parts(
+    score: VOTScore,
+) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
+    """Returns what the preset's accuracy is a mean of, for its interval.
+
+    Args:
+      score: from `score_supervised`.
+
+    Returns:
+      A value a sequence and its weight: the mean over its frames that count and their number,
+      or in vot-toolkit the mean of its repetitions and its length. Their weighted mean is the
+      score's accuracy.
+    """
+    figures = list(score.per_sequence.values())
+    if score.rules["pool_frames"]:
+        figures = [one for one in figures if one.num_counted > 0]
+        parts = [(one.accuracy, one.num_counted) for one in figures]
+    else:
+        parts = [(one.repetition_accuracy, one.num_frames) for one in figures]
+    values, weights = np.array(parts, np.float64).reshape(-1, 2).T
+    return values, weights
+
+
 def score_supervised(
     runs: Mapping[str, list[Any]],
     sequences: Iterable[Sequence],
@@ -238,14 +264,17 @@ def score_supervised(
     _require(scored, omitted)
     lengths = np.array([len(repetitions[0].overlaps) for repetitions in scored.values()])
     per_sequence = {
-        name: _figures([(np.ones(len(r[0].overlaps), bool), r)]) for name, r in scored.items()
+        name: _figures([(np.ones(len(r[0].overlaps), bool), r)])._replace(
+            repetition_accuracy=_mean_of_repetitions(r)
+        )
+        for name, r in scored.items()
     }
     failures = np.array([figures.failures for figures in per_sequence.values()])
     if rules.pool_frames:
         everything = [(np.ones(len(r[0].overlaps), bool), r) for r in scored.values()]
         accuracy = _figures(everything).accuracy
     else:
-        means = [_mean_of_repetitions(repetitions) for repetitions in scored.values()]
+        means = [figures.repetition_accuracy for figures in per_sequence.values()]
         accuracy = float(np.average(means, weights=lengths))
     weighted = float(np.average(failures, weights=lengths))
     curve = _eao_curve([r for repetitions in scored.values() for r in repetitions], rules)

@@ -2,8 +2,10 @@ import numpy as np
 import pytest
 
 from cdjax._errors import InputError
+from cdjax.benchmark._entrants import weighted_figures
 from cdjax.benchmark._sequence import Sequence
-from cdjax.benchmark._vot_scores import score_supervised, score_unsupervised
+from cdjax.benchmark._statistics import bootstrap
+from cdjax.benchmark._vot_scores import accuracy_parts, score_supervised, score_unsupervised
 
 BOX = np.array([10.0, 10.0, 20.0, 20.0])
 HALF = np.array([10.0, 10.0, 20.0, 10.0])  # overlap 1/2
@@ -56,6 +58,19 @@ def test_means_over_frames_or_over_sequences():
     np.testing.assert_allclose(pooled.accuracy, 100.5 / 101)
     np.testing.assert_allclose(weighted.accuracy, (110 + 0.5 * 11 + 0) / 131)
     assert np.isnan(pooled.per_sequence["c"].accuracy)
+
+
+@pytest.mark.parametrize("preset", ["challenge", "vot-toolkit"])
+def test_interval_is_of_the_statistic_of_the_preset(preset):
+    truth = [make_sequence("a", 110), make_sequence("b", 21), make_sequence("c", 10)]
+    failing = [1, *[HALF] * 10, 2, 0, 0, 0, 0, 1, *[BOX] * 4]
+    runs = {"a": [[1, *[BOX] * 109]], "b": [[1, *[HALF] * 20], failing], "c": [[1, *[HALF] * 9]]}
+    score = score_supervised(runs, truth, preset=preset)
+    values, weights = accuracy_parts(score)
+    np.testing.assert_allclose(np.average(values, weights=weights), score.accuracy)
+    interval = weighted_figures(score)["accuracy"]
+    assert interval == bootstrap(values, weights=weights)._replace(mean=score.accuracy)
+    assert (interval.low == 0.0) == (preset == "vot-toolkit")  # c has no frame that counts
 
 
 def test_interval_of_the_year():
