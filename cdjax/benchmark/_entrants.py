@@ -483,8 +483,14 @@ def import_entrant(
       The entrant, and the names of results that belong to none of the sequences.
 
     Raises:
-      InputError: as these do.
+      InputError: as these do, and for protocols of several starts, whose means results of one
+        pass do not belong beside.
     """
+    if protocol in ("sre", "tre"):
+        raise InputError(
+            f"{path}: results of one pass are not to be compared with the mean over the starts of "
+            f"{protocol}; give an experiment of protocol ope"
+        )
     known = {sequence.name for sequence in sequences}
     if protocol in VOT_PROTOCOLS:
         found = read_vot_results(path, sequences)

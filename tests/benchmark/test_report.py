@@ -265,6 +265,13 @@ def test_imported_results_name_what_belongs_nowhere(tmp_path):
     assert score_entrant(one, SEQUENCES).values["A"]["success_auc"] == pytest.approx(GOOD)
 
 
+@pytest.mark.parametrize("protocol", ["sre", "tre"])
+def test_one_pass_is_not_compared_with_many_starts(tmp_path, protocol):
+    np.savetxt(tmp_path / "A.txt", HIT, delimiter=",")
+    with pytest.raises(InputError, match=f"one pass .* over the starts of {protocol}"):
+        import_entrant("x", tmp_path, SEQUENCES, protocol=protocol)
+
+
 def test_vot_figures_are_over_the_common_sequences():
     sequences = [s._replace(hw=(200, 200)) for s in SEQUENCES[:2]]
     tracked = [1, *([HIT[0]] * 39)]
