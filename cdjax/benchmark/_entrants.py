@@ -48,6 +48,7 @@ class Entrant(NamedTuple):
         mean_channels; {} for none.
       source: where the results come from.
       missing: target -> why there is no result.
+      partial: target -> which of its seeds count, and why not the others.
     """
 
     label: str
@@ -59,6 +60,7 @@ class Entrant(NamedTuple):
     paper: Mapping[str, float] = {}
     source: str = ""
     missing: Mapping[str, str] = {}
+    partial: Mapping[str, str] = {}
 
 
 class Measure(NamedTuple):
@@ -183,7 +185,14 @@ def score_entrant(
         pooled = _pooled([one for some in scores.values() for one in some])
         values[name] = _figures(pooled)
         curves[name] = {"success": pooled.success, "precision": pooled.precision}
-    return Scored(entrant, values, by_seed, curves, omitted, notes)
+    return Scored(entrant, values, by_seed, curves, omitted, _with_partial(entrant, notes))
+
+
+def _with_partial(entrant: Entrant, notes: Mapping[str, str]) -> dict[str, str]:
+    """Notes with those on seeds that are not there."""
+    both = (entrant.partial, notes)
+    names = dict.fromkeys(name for some in both for name in some)
+    return {name: "; ".join(some[name] for some in both if name in some) for name in names}
 
 
 def _pooled(scores: list[Any]) -> Any:
@@ -343,7 +352,15 @@ def _score_vot(
         notes = {n: "only the first repetition" for n in values if len(runs[n]) > 1}
     left_out = {n: why for n, why in (omitted | score.omitted).items() if n not in values}
     scored = Scored(
-        entrant, values, {}, {}, left_out, notes, whole=whole, eao_curve=curve, by_tag=tags
+        entrant,
+        values,
+        {},
+        {},
+        left_out,
+        _with_partial(entrant, notes),
+        whole=whole,
+        eao_curve=curve,
+        by_tag=tags,
     )
     return scored, score.rules
 
@@ -378,7 +395,8 @@ def entrants_of(
 ) -> list[Entrant]:
     """Returns the trackers of a folder of results, finished or not.
 
-    A run with a seed counts once all its starts are there.
+    A run with a seed counts once all its starts are there. A target with some of its seeds
+    counts with these, and is among the partial ones.
 
     Args:
       experiment: from `load_workdir`.
@@ -434,14 +452,28 @@ def entrants_of(
                 paper=papers.get(benchmark) or {},
                 source=str(experiment.path / label),
                 missing={name: why for (name, _), why in lacks.items() if name not in attempts},
+                partial=_partial(attempts, lacks),
             )
         )
     return entrants
 
 
+def _partial(
+    attempts: Mapping[str, list[Attempt]], lacks: Mapping[tuple[str, int], str]
+) -> dict[str, str]:
+    """Says of targets with some of their seeds what became of the others."""
+    told = {}
+    for name, some in attempts.items():
+        reasons = [f"seed {seed} {why}" for (other, seed), why in lacks.items() if other == name]
+        if reasons:
+            have = len({attempt.seed for attempt in some})
+            told[name] = f"{have} of {have + len(reasons)} seeds: {', '.join(reasons)}"
+    return told
+
+
 _NO_START = (
-    "its record does not say where the run starts, and the ground truth has another number of "
-    "frames; run it again"
+    "not used: its record does not say where the run starts, and the ground truth has another "
+    "number of frames; run it again"
 )
 
 

@@ -232,6 +232,29 @@ def test_entrants_of_a_run_in_progress():
     assert entrants_of(ope, SEQUENCES, benchmark="otb100")[0].paper == {"success": 0.5}
 
 
+@pytest.mark.parametrize("protocol", ["ope", "vot_supervised", "tre"])
+def test_seeds_that_are_not_there_are_listed(protocol):
+    settings = {"dataset": "otb", "protocol": protocol, "max_frames": None, "preset": "otb"}
+    boxes = [1, *([HIT[0]] * 39)] if protocol == "vot_supervised" else HIT
+    starts = {"first_frame": 0} if protocol == "tre" else {}
+    runs = [run_of("t", n, boxes, **starts) for n in ("A", "B", "C")]
+    runs.append(run_of("t", "C", boxes, seed=1, **starts))
+    failure = {"label": "t", "sequence": "A", "start": None, "seed": 1, "kind": "", "error": "boom"}
+    pending = [Unit("t", "B", 0, 1)]
+    experiment = Experiment(Path("w"), settings, {"t": {}}, runs, [failure], pending)
+    entrants = entrants_of(experiment, SEQUENCES)
+    if protocol == "vot_supervised":
+        truth = [s._replace(hw=(200, 200)) for s in SEQUENCES]
+        ((scored,), _) = score_vot(entrants, truth, protocol=protocol)
+    else:
+        scored = score_entrant(entrants[0], SEQUENCES)
+    assert set(scored.values) == {"A", "B", "C"}
+    assert scored.notes == {
+        "A": "1 of 2 seeds: seed 1 failed: boom",
+        "B": "1 of 2 seeds: seed 1 not run yet",
+    }
+
+
 def moving(num_frames):
     return np.array([[10.0 + 5 * i, 10, 20, 20] for i in range(num_frames)])
 
