@@ -33,7 +33,7 @@ from cdjax.benchmark._frames import read_image
 from cdjax.benchmark._regions import overlaps
 from cdjax.benchmark._sequence import Sequence, unknown
 from cdjax.benchmark._vot_supervised import FAILURE, SKIP, START, Row, regions_of
-from cdjax.boxes import Boxes
+from cdjax.boxes import Boxes, polygon_bounds
 
 BURN_IN = 10
 """Frames from each start on, itself included, that accuracy leaves out."""
@@ -109,12 +109,15 @@ class VOTFigures(NamedTuple):
       failures: their number, a mean over repetitions.
       num_frames: frames in all.
       num_counted: frames in the accuracy, a mean over repetitions.
+      repetition_accuracy: vot-toolkit's accuracy of a sequence: the mean of its repetitions',
+        0 for one without a frame that counts; NaN for the frames with a tag.
     """
 
     accuracy: float
     failures: float
     num_frames: int
     num_counted: float
+    repetition_accuracy: float = float("nan")
 
 
 class VOTScore(NamedTuple):
@@ -198,6 +201,29 @@ def eao_interval(year: int, interval: tuple[int, int] | None = None) -> tuple[in
     return interval
 
 
+def accuracy_parts(
+    score: VOTScore,
+) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
+    """Returns what the preset's accuracy is a mean of, for its interval.
+
+    Args:
+      score: from `score_supervised`.
+
+    Returns:
+      A value a sequence and its weight: the mean over its frames that count and their number,
+      or in vot-toolkit the mean of its repetitions and its length. Their weighted mean is the
+      score's accuracy.
+    """
+    figures = list(score.per_sequence.values())
+    if score.rules["pool_frames"]:
+        figures = [one for one in figures if one.num_counted > 0]
+        parts = [(one.accuracy, one.num_counted) for one in figures]
+    else:
+        parts = [(one.repetition_accuracy, one.num_frames) for one in figures]
+    values, weights = np.array(parts, np.float64).reshape(-1, 2).T
+    return values, weights
+
+
 def score_supervised(
     runs: Mapping[str, list[Any]],
     sequences: Iterable[Sequence],
@@ -232,20 +258,31 @@ def score_supervised(
         repetitions = result if isinstance(result[0], list) else [result]
         problem = next(filter(None, (_problem(rows, sequence) for rows in repetitions)), None)
         if problem is None:
-            scored[name] = [_score_rows(rows, sequence, kind) for rows in repetitions]
-        else:
+            some = [_score_rows(rows, sequence, kind) for rows in repetitions]
+            problem = next(
+                filter(
+                    None, (_lost(*pair, sequence) for pair in zip(repetitions, some, strict=True))
+                ),
+                None,
+            )
+            if problem is None:
+                scored[name] = some
+        if problem is not None:
             omitted[name] = problem
     _require(scored, omitted)
     lengths = np.array([len(repetitions[0].overlaps) for repetitions in scored.values()])
     per_sequence = {
-        name: _figures([(np.ones(len(r[0].overlaps), bool), r)]) for name, r in scored.items()
+        name: _figures([(np.ones(len(r[0].overlaps), bool), r)])._replace(
+            repetition_accuracy=_mean_of_repetitions(r)
+        )
+        for name, r in scored.items()
     }
     failures = np.array([figures.failures for figures in per_sequence.values()])
     if rules.pool_frames:
         everything = [(np.ones(len(r[0].overlaps), bool), r) for r in scored.values()]
         accuracy = _figures(everything).accuracy
     else:
-        means = [_mean_of_repetitions(repetitions) for repetitions in scored.values()]
+        means = [figures.repetition_accuracy for figures in per_sequence.values()]
         accuracy = float(np.average(means, weights=lengths))
     weighted = float(np.average(failures, weights=lengths))
     curve = _eao_curve([r for repetitions in scored.values() for r in repetitions], rules)
@@ -276,7 +313,8 @@ def score_unsupervised(
 
     Args:
       results: by sequence, boxes [t, 4] or rows, from 0; the first is the start. A row
-        that is no region overlaps nothing; a frame without ground truth is left out.
+        that is no region (0) overlaps nothing, a failure or a later start does not fit; a
+        frame without ground truth is left out.
       sequences: the ground truth, with regions and the frame's size.
       preset: a key of `VOT_PRESETS`.
       overlap: kind of overlap, as for `overlaps`, instead of the preset's own.
@@ -293,7 +331,7 @@ def score_unsupervised(
     kept: dict[str, Float[np.ndarray, " t"]] = {}
     lengths = []
     for name, (sequence, rows) in chosen.items():
-        if problem := _misfit(rows, sequence):
+        if problem := _restarts(rows) or _misfit(rows, sequence):
             omitted[name] = problem
             continue
         found, present = _overlaps(list(rows), sequence, kind)
@@ -362,6 +400,34 @@ def _problem(rows: list[Row], sequence: Sequence) -> str | None:
     if not any(isinstance(row, int) and row == START for row in rows):
         return "no start"
     return _misfit(rows, sequence)
+
+
+def _restarts(rows: list[Row] | Boxes) -> str | None:
+    """Says which row a result without restarts cannot have."""
+    for index, row in enumerate(rows[1:], start=2):
+        if isinstance(row, int) and row in (START, FAILURE):
+            what = "start" if row == START else "failure"
+            return f"row {index} is a {what}: a supervised result, not one without restarts"
+    return None
+
+
+def _lost(rows: list[Row], one: "_Scored", sequence: Sequence) -> str | None:
+    """Says which row goes on without overlap, where supervision would have seen a failure."""
+    truth = regions_of(sequence)
+    for index in np.flatnonzero(one.overlaps == 0):
+        if isinstance(rows[index], int) or not np.isfinite(truth[index]).all():
+            continue
+        (x, y, w, h), (tx, ty, tw, th) = _bounds(rows[index]), _bounds(truth[index])
+        # Of two that touch, the tracker's own toolkit may have seen a pixel in common.
+        if max(x - tx - tw, tx - x - w, y - ty - th, ty - y - h) > 1:
+            return f"row {index + 1} is off the target but no failure; not a supervised result?"
+    return None
+
+
+def _bounds(region: Any) -> Float[np.ndarray, "4"]:
+    """A region's bounding rectangle."""
+    rows = np.asarray(region)[None]
+    return (rows if rows.shape[1] == 4 else polygon_bounds(rows))[0]
 
 
 def _overlaps(

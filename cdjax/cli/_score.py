@@ -309,19 +309,12 @@ def _score_vot(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
 
 def _vot_cells(score: Any) -> list[str]:
     """EAO, accuracy, robustness (failures per 100 frames) and failures."""
-    from cdjax.benchmark._statistics import bootstrap
+    from cdjax.benchmark._entrants import weighted_figures
 
-    figures = list(score.per_sequence.values())
-    counted = [f for f in figures if f.num_counted > 0]
-    accuracy = bootstrap(
-        [f.accuracy for f in counted], weights=[f.num_counted for f in counted]
-    )._replace(mean=score.accuracy)
-    frames = [f.num_frames for f in figures]
-    rate = bootstrap([100 * f.failures / f.num_frames for f in figures], weights=frames)
+    intervals = weighted_figures(score)
     return [
         f"{score.eao:.4f}",
-        _interval(accuracy._asdict(), "{:.4f}"),
-        _interval(rate._asdict(), "{:.4f}"),
+        *(_interval(intervals[key]._asdict(), "{:.4f}") for key in ("accuracy", "robustness")),
         f"{score.failures:g}",
     ]
 
