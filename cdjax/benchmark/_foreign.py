@@ -154,8 +154,8 @@ def read_vot_results(path: Path, sequences: Iterable[Sequence]) -> dict[str, lis
       sequences: of the year.
 
     Returns:
-      The repetitions of each sequence, rows as `parse_rows` gives them. Results of unknown
-      sequences keep their own names.
+      The repetitions of each sequence, rows as `parse_rows` gives them, none for an empty
+      file. Results of unknown sequences keep their own names.
 
     Raises:
       InputError: naming the file and the line that is none, or if there is no result of
@@ -174,7 +174,7 @@ def read_vot_results(path: Path, sequences: Iterable[Sequence]) -> dict[str, lis
             name = canonical_name(folder.name, known) or folder.name
             if name in runs:
                 raise InputError(f"{path}: two folders are {name}; remove one")
-            runs[name] = [read_vot_rows(file) for file in files]
+            runs[name] = [read_vot_rows(f) if f.read_bytes().strip() else [] for f in files]
     if not set(runs) & set(known):
         if not runs:
             raise InputError(f"{path}: no results (<sequence>/<sequence>_001.txt); check the path")

@@ -384,6 +384,8 @@ def _misfit(rows: list[Row] | Boxes, sequence: Sequence) -> str | None:
     if sequence.hw is None and not sequence.frame_paths:
         return "no frame size to cut regions to, and no frame to read it from"
     frames = len(regions_of(sequence))
+    if not len(rows):
+        return "no rows"
     if len(rows) != frames:
         return f"{len(rows)} rows for {frames} frames"
     return None
@@ -391,6 +393,8 @@ def _misfit(rows: list[Row] | Boxes, sequence: Sequence) -> str | None:
 
 def _problem(rows: list[Row], sequence: Sequence) -> str | None:
     """Says why a supervised result cannot be scored."""
+    if not rows:
+        return "no rows"
     running = False
     for index, row in enumerate(rows):
         code = row if isinstance(row, int) else None

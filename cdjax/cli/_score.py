@@ -271,6 +271,8 @@ def _score_vot(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
     from cdjax.benchmark._foreign import read_vot_results
     from cdjax.benchmark._vot_scores import score_supervised, score_unsupervised
 
+    if args.attributes and args.no_reset:
+        raise InputError("--attributes: results without restarts have no figures by attribute")
     year, preset = _VOT_YEARS[args.dataset], args.preset or "challenge"
     sequences = load_annotations(args.dataset, folder=args.annotations)
     results, cells, remarks, rules = [], [], [], {}

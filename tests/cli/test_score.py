@@ -145,6 +145,22 @@ def test_vot(vot, capsys):
     assert result["robustness"] == pytest.approx(100 / 32)
     assert main([*where, "--results", str(vot)]) == 2
     assert "no results" in capsys.readouterr().err
+    assert main([*where, "--results", str(vot / "T"), "--no-reset", "--attributes"]) == 2
+    assert "--attributes: results without restarts" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("more", [[], ["--no-reset"]])
+def test_an_empty_vot_result_is_left_out(vot, capsys, more):
+    entries = json.loads((vot / "vot2018.json").read_text())
+    entries["ants3"] = entries["ants1"]
+    (vot / "vot2018.json").write_text(json.dumps(entries))
+    (vot / "T" / "baseline" / "ants3").mkdir()
+    (vot / "T" / "baseline" / "ants3" / "ants3_001.txt").write_text("\n")
+    whole = "1\n" + "5,5,30,40\n" * 31
+    (vot / "T" / "baseline" / "ants1" / "ants1_001.txt").write_text(whole)
+    words = ["score", "--dataset", "vot2018", "--annotations", str(vot)]
+    assert main([*words, "--results", str(vot / "T"), *more]) == 0
+    assert "T: left out, ants3: no rows" in capsys.readouterr().out
 
 
 @pytest.mark.data
