@@ -32,6 +32,7 @@ from cdjax._errors import InputError
 from cdjax.benchmark._frames import read_image
 from cdjax.benchmark._regions import overlaps
 from cdjax.benchmark._sequence import Sequence, unknown
+from cdjax.benchmark._statistics import Interval, draw_counts
 from cdjax.benchmark._vot_supervised import FAILURE, SKIP, START, Row, regions_of
 from cdjax.boxes import Boxes, polygon_bounds
 
@@ -136,6 +137,7 @@ class VOTScore(NamedTuple):
       per_sequence: figures by sequence.
       per_tag: figures of the frames with each tag; "empty" has those without any.
       omitted: sequences that no figure contains, and why.
+      eao_bounds: EAO with its bootstrap interval over sequences; NaN as EAO is.
     """
 
     rules: dict[str, Any]
@@ -149,6 +151,7 @@ class VOTScore(NamedTuple):
     per_sequence: dict[str, VOTFigures]
     per_tag: dict[str, VOTFigures]
     omitted: dict[str, str]
+    eao_bounds: Interval = Interval(float("nan"), float("nan"), float("nan"))
 
 
 class UnsupervisedScore(NamedTuple):
@@ -159,12 +162,14 @@ class UnsupervisedScore(NamedTuple):
       average_overlap: mean over frames.
       per_sequence: mean overlap by sequence.
       omitted: sequences that no figure contains, and why.
+      weights: what each sequence counts in the average.
     """
 
     rules: dict[str, Any]
     average_overlap: float
     per_sequence: dict[str, float]
     omitted: dict[str, str]
+    weights: Mapping[str, float] = {}
 
 
 class _Scored(NamedTuple):
@@ -285,8 +290,11 @@ def score_supervised(
         means = [figures.repetition_accuracy for figures in per_sequence.values()]
         accuracy = float(np.average(means, weights=lengths))
     weighted = float(np.average(failures, weights=lengths))
-    curve = _eao_curve([r for repetitions in scored.values() for r in repetitions], rules)
-    within = curve[low - 1 : high] if rules.count_start else curve[low : high + 1]
+    parts = _eao_parts(list(scored.values()), rules)
+    curve = _eao_curve(*parts)
+    span = slice(low - 1, high) if rules.count_start else slice(low, high + 1)
+    within = curve[span]
+    eao = float(within.mean()) if within.size else float("nan")
     return VOTScore(
         rules={**rules.describe(), "overlap": kind, "year": year, "interval": [low, high]},
         accuracy=accuracy,
@@ -294,11 +302,12 @@ def score_supervised(
         robustness=float(100 * failures.sum() / lengths.sum()),
         weighted_failures=weighted,
         reliability=float(np.exp(-SENSITIVITY * weighted / lengths.mean())),
-        eao=float(within.mean()) if within.size else float("nan"),
+        eao=eao,
         eao_curve=curve,
         per_sequence=per_sequence,
         per_tag=_per_tag(scored, {name: chosen[name][0] for name in scored}),
         omitted=omitted,
+        eao_bounds=_eao_bounds(*parts, span)._replace(mean=eao),
     )
 
 
@@ -350,6 +359,10 @@ def score_unsupervised(
         average_overlap=pooled if rules.pool_frames else weighted,
         per_sequence=means,
         omitted=omitted,
+        weights={
+            name: float(found.size if rules.pool_frames else length)
+            for (name, found), length in zip(kept.items(), lengths, strict=True)
+        },
     )
 
 
@@ -384,6 +397,8 @@ def _misfit(rows: list[Row] | Boxes, sequence: Sequence) -> str | None:
     if sequence.hw is None and not sequence.frame_paths:
         return "no frame size to cut regions to, and no frame to read it from"
     frames = len(regions_of(sequence))
+    if not len(rows):
+        return "no rows"
     if len(rows) != frames:
         return f"{len(rows)} rows for {frames} frames"
     return None
@@ -391,6 +406,8 @@ def _misfit(rows: list[Row] | Boxes, sequence: Sequence) -> str | None:
 
 def _problem(rows: list[Row], sequence: Sequence) -> str | None:
     """Says why a supervised result cannot be scored."""
+    if not rows:
+        return "no rows"
     running = False
     for index, row in enumerate(rows):
         code = row if isinstance(row, int) else None
@@ -493,26 +510,47 @@ def _per_tag(
     return {tag: _figures(frames) for tag, frames in parts.items()}
 
 
-def _eao_curve(results: list[_Scored], rules: VOTPreset) -> Float[np.ndarray, " n"]:
-    """The EAO curve; at 0, the start frame alone, it is 0."""
-    longest = max(len(one.overlaps) for one in results)
-    total, weight = np.zeros(longest), np.zeros(longest)
-    span = 0
-    for one in results:
+_Parts = tuple[Float[np.ndarray, "s n"], Float[np.ndarray, "s n"], Float[np.ndarray, " s"]]
+
+
+def _eao_parts(results: list[list[_Scored]], rules: VOTPreset) -> _Parts:
+    """By sequence: sums of its runs' means, numbers of runs, and how far the longest goes."""
+    longest = max(len(one.overlaps) for some in results for one in some)
+    total, weight = np.zeros((2, len(results), longest))
+    spans = np.zeros(len(results))
+    for index, one in ((i, one) for i, some in enumerate(results) for one in some):
         length = len(one.overlaps)
         failures = np.flatnonzero(one.failed)
         for start in one.starts:
             after = failures[failures > start]
             end = int(after[0]) if len(after) else length
             whole = not len(after)
-            span = max(span, end - start)
+            spans[index] = max(spans[index], end - start)
             if not whole and rules.spare_late_failures and end + SKIP >= length:
                 whole = True
-                span = max(span, length - start)
+                spans[index] = max(spans[index], length - start)
             values = np.zeros(longest)
             values[1 : end - start] = one.overlaps[start + 1 : end]
             reach = length - start if whole else longest
             means = np.cumsum(values) / np.maximum(np.arange(longest), 1)
-            total[:reach] += means[:reach]
-            weight[:reach] += 1
-    return total[:span] / weight[:span]
+            total[index, :reach] += means[:reach]
+            weight[index, :reach] += 1
+    return total, weight, spans
+
+
+def _eao_curve(total: Any, weight: Any, spans: Any) -> Float[np.ndarray, " n"]:
+    """The EAO curve; at 0, the start frame alone, it is 0."""
+    span = int(spans.max())
+    return total.sum(axis=0)[:span] / weight.sum(axis=0)[:span]
+
+
+def _eao_bounds(total: Any, weight: Any, spans: Any, where: slice) -> Interval:
+    """The interval of EAO over sequences drawn with replacement; its mean is NaN."""
+    draws = draw_counts(len(total))
+    reached = np.arange(total.shape[1])[where] < ((draws > 0) * spans).max(axis=1)[:, None]
+    sums, runs = draws @ total[:, where], draws @ weight[:, where]
+    curves = np.divide(sums, runs, out=np.zeros_like(sums), where=reached & (runs > 0))
+    lengths = reached.sum(axis=1)
+    eao = curves.sum(axis=1)[lengths > 0] / lengths[lengths > 0]
+    low, high = np.quantile(eao, [0.025, 0.975]) if eao.size else (np.nan, np.nan)
+    return Interval(float("nan"), float(low), float(high))

@@ -130,7 +130,8 @@ def table(summary: dict[str, Any]) -> str:
         named = [*row["sequences"].items(), ("mean", row)]
         lines += [
             f"{name:{width}} {f['success_auc']:5.3f}  {f['precision_20']:5.3f} "
-            f"{f['mean_channels']:9.1f} {f['fps']:7.1f} {f['frames']:7d}"
+            f"{f['mean_channels']:9.1f} {'-' if f['fps'] is None else format(f['fps'], '.1f'):>7} "
+            f"{f['frames']:7d}"
             for name, f in named
         ]
         lines.append("")

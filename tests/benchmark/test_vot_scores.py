@@ -4,7 +4,7 @@ import pytest
 from cdjax._errors import InputError
 from cdjax.benchmark._entrants import weighted_figures
 from cdjax.benchmark._sequence import Sequence
-from cdjax.benchmark._statistics import bootstrap
+from cdjax.benchmark._statistics import bootstrap, draw_counts
 from cdjax.benchmark._vot_scores import accuracy_parts, score_supervised, score_unsupervised
 
 BOX = np.array([10.0, 10.0, 20.0, 20.0])
@@ -72,6 +72,25 @@ def test_interval_is_of_the_statistic_of_the_preset(preset):
     interval = weighted_figures(score)["accuracy"]
     assert interval == bootstrap(values, weights=weights)._replace(mean=score.accuracy)
     assert (interval.low == 0.0) == (preset == "vot-toolkit")  # c has no frame that counts
+
+
+@pytest.mark.parametrize("preset", ["challenge", "vot-toolkit"])
+def test_interval_of_eao_is_that_of_drawn_sequences(preset):
+    truth = [make_sequence("a", 30), make_sequence("b", 21), make_sequence("c", 9)]
+    failing = [1, *[HALF] * 10, 2, 0, 0, 0, 0, 1, *[BOX] * 4]
+    runs = {"a": [1, *[BOX] * 29], "b": failing, "c": [1, *[HALF] * 8]}
+    options = {"preset": preset, "interval": (6, 25)}
+    score = score_supervised(runs, truth, **options)
+    drawn = []
+    patterns, times = np.unique(draw_counts(3), axis=0, return_counts=True)
+    for counts in patterns.astype(int):
+        some = [(f"{s.name}{i}", s) for s, n in zip(truth, counts, strict=True) for i in range(n)]
+        copies = [s._replace(name=name) for name, s in some]
+        drawn.append(score_supervised({n: runs[s.name] for n, s in some}, copies, **options).eao)
+    whole = np.repeat(drawn, times)
+    expected = np.quantile(whole, [0.025, 0.975])
+    np.testing.assert_allclose(score.eao_bounds[1:], expected, rtol=1e-6)
+    assert score.eao_bounds.mean == score.eao
 
 
 def test_interval_of_the_year():
