@@ -419,8 +419,7 @@ def _make(config: CACFConfig) -> Tracker:
         """The second frame: detects with all candidates, then keeps the friendly ones."""
         patches, first_object = state.first_patches
         first_f = training_spectra(params, patches, None)
-        every = jnp.ones(num_all)
-        model = solve(first_f, state.label_f, every, jnp.float32(num_all))
+        model = solve(first_f, state.label_f, jnp.ones(num_all), jnp.float32(num_all))
         state, output, response = detect(params, state, frame, None, model)
         second_f = training_spectra(params, training_patches(state, frame), None)
         objects = jnp.stack([first_object, object_patch(state, frame)])
@@ -428,15 +427,11 @@ def _make(config: CACFConfig) -> Tracker:
         history = jnp.moveaxis(history, 1, -1)
         scores = distill.friendliness(history, form=config.friendliness)
         context_f = jnp.concatenate([first_f[1:], second_f[1:]])
-        joint = config.form == "joint"
-        context_reg = config.joint_context_reg if joint else config.context_reg
-        alone_f = blend(model, solve(second_f, state.label_f, every, jnp.float32(num_all)))
         mask, energy = choose_channels(
             jnp.stack([first_f[0], second_f[0]]),
             state.label_f,
             scores,
-            zeros_f=context_reg**0.5 * context_f,
-            alone_f=None if joint else alone_f,
+            zeros_f=config.joint_context_reg**0.5 * context_f,
             hw=hw,
             select=config.select,
             num_channels=config.num_channels,

@@ -31,7 +31,6 @@ def choose_channels(
     energies: Float[Array, " c"],
     key: Array | None,
     zeros_f: Complex[Array, "z c h wf"] | None = None,
-    alone_f: Complex[Array, "c h wf"] | None = None,
 ) -> tuple[Bool[Array, " c"], Float[Array, ""]]:
     """Keeps the channels that follow the object [1, §III-C].
 
@@ -52,8 +51,6 @@ def choose_channels(
       key: random key, for "random".
       zeros_f: further samples, whose label is zero everywhere (context patches); not for "exact",
         and left out of the prefix curve.
-      alone_f: filters that regress the label each on its own, whatever the others do. "swap" then
-        takes the filters as they are and brings their sum near to k times the label.
 
     Returns:
       The channels to keep, and the energy of that set with its own best filters.
@@ -106,15 +103,6 @@ def choose_channels(
         return filters.solve_dcf(samples_f * keep, label_f, reg=reg, zeros_f=zeros).reshape(
             num_all, -1
         )
-
-    if alone_f is not None:
-        parts = rows_f * jnp.conj(alone_f.reshape(1, num_all, -1))
-        goals = goals * count
-        fixed = distill.channel_energy(parts, goals, jnp.zeros(num_all), weights)
-        if select == "swap":
-            search = lambda _, mask: distill.swap_search(fixed, mask, order, reg=0.0).mask
-            mask = jax.lax.fori_loop(0, max_rounds, search, mask)
-        return mask, distill.evaluate_energy(fixed, mask, reg=0.0)
 
     def value_of(mask: Bool[Array, " c"]) -> Float[Array, ""]:
         if zeros_f is None:
