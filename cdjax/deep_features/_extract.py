@@ -10,6 +10,11 @@ import jax.numpy as jnp
 
 from cdjax._errors import InputError
 from cdjax._types import Array, Float, Int, Params
+from cdjax.deep_features._color_names import (
+    COLOR_NAME_CHANNELS,
+    check_color_table,
+    color_names,
+)
 from cdjax.deep_features._resample import resize
 from cdjax.deep_features._shallow import FHOG_CHANNELS, fhog
 from cdjax.deep_features._squeezenet import (
@@ -25,6 +30,7 @@ _LAYERS = {
     "squeezenet": SQUEEZENET_LAYERS,
     "squeezenet1_1": SQUEEZENET1_1_LAYERS,
     "hog": {"fhog": FHOG_CHANNELS},
+    "colornames": {"fhog": FHOG_CHANNELS, "cn": COLOR_NAME_CHANNELS},
 }
 
 _PADDED = ("vgg19", "vgg_m")  # networks whose padding can be chosen
@@ -52,7 +58,8 @@ class Backbone:
     """Which network's layers offer the candidate channels.
 
     Attributes:
-      network: "vgg19", "vgg_m", "squeezenet" (v1.0), "squeezenet1_1" or "hog".
+      network: "vgg19", "vgg_m", "squeezenet" (v1.0), "squeezenet1_1", "hog", or "colornames"
+        (HOG and colour names, whose table is its weights).
       layers: candidate layers, such as ("conv1_1", "conv1_2", "conv2_1"), ("fire3",) or
         ("fhog",); kept in network order.
       padding: "zero", or "reflect" for the VGG networks.
@@ -130,8 +137,11 @@ def extract(
     >>> extract(hog, {}, jnp.zeros((2, 16, 16, 3)), grid_hw=(4, 4)).shape
     (2, 4, 4, 31)
     """
-    if backbone.network == "hog":
-        maps = fhog(patches, cell=_hog_cell(patches.shape[1], grid_hw))
+    if backbone.network in ("hog", "colornames"):
+        cell = _hog_cell(patches.shape[1], grid_hw)
+        blocks = {"fhog": fhog, "cn": functools.partial(color_names, params)}
+        maps = [blocks[layer](patches, cell=cell) for layer in backbone.layers]
+        maps = jnp.concatenate(maps, axis=-1)
         return maps if selected is None else jnp.take(maps, selected, axis=-1)
     check_rgb(backbone, patches)
     if selected is None:
@@ -174,6 +184,8 @@ def check_params(backbone: Backbone, params: Params) -> None:
     """
     if not backbone.needs_weights:
         return
+    if backbone.network == "colornames":
+        return check_color_table(params)
     deepest = backbone.layers[-1]
     expected = _param_shapes(backbone.network, deepest)
     if not isinstance(params, dict):
@@ -244,6 +256,8 @@ def forward(
 @functools.cache
 def _param_shapes(network: str, deepest: str) -> dict[str, Any]:
     """The shapes of a network's weights up to one layer."""
+    if network == "colornames":
+        return {"table": jax.ShapeDtypeStruct((32**3, COLOR_NAME_CHANNELS), jnp.float32)}
     module = network_module(Backbone(network=network, layers=(deepest,)))
     patches = jax.ShapeDtypeStruct((1, 256, 256, 3), jnp.float32)
     key = jax.ShapeDtypeStruct((2,), jnp.uint32)

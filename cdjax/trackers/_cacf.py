@@ -38,6 +38,7 @@ class CACFConfig:
     Attributes:
       grid_hw: rows and columns of the feature maps and of the response, cells.
       cell: side of a cell of the resampled patch, px.
+      colors: adds the ten colour names to HOG's channels; their table is the weights.
       region: how the search region follows from the box: "box" (`region_scale` times each side,
         brought to the grid), "square" (a square as large as that) or "pixels" (as many pixels as
         the grid has, twice as many for targets of 100 px or more: DCF_CA, which cuts a window of
@@ -75,6 +76,7 @@ class CACFConfig:
 
     grid_hw: tuple[int, int] = (30, 30)
     cell: int = 4
+    colors: bool = False
     region: str = "box"
     region_scale: float = 3.0
     shared: bool = True
@@ -144,6 +146,8 @@ class CACFConfig:
     @property
     def backbone(self) -> deep_features.Backbone:
         """The candidate channels."""
+        if self.colors:
+            return deep_features.Backbone(network="colornames", layers=("fhog", "cn"))
         return deep_features.Backbone(network="hog", layers=("fhog",))
 
     @property
@@ -201,7 +205,7 @@ class CACFState(NamedTuple):
     diagnostics: Any
 
 
-def _gray(frame: Shaped[Array, "H W ch"]) -> Float[Array, "H W 1"]:
+def _gray(frame: Shaped[Array, "*n H W ch"]) -> Float[Array, "*n H W 1"]:
     """MATLAB's gray levels, rounded; gray frames as they are."""
     if frame.shape[-1] == 1:
         return frame.astype(jnp.float32)
@@ -224,10 +228,21 @@ def _make(config: CACFConfig) -> Tracker:
     factors = factors.astype(np.float32)
     sample = functools.partial(crop.crop_patch, supersample=config.supersample)
 
+    def as_seen(frame: Shaped[Array, "H W *ch"]) -> Shaped[Array, "H W ch"]:
+        """The frame in what patches are cut from: gray levels, or colours for their names."""
+        frame = crop.as_rgb(jnp.asarray(frame))
+        if not config.colors:
+            return _gray(frame)
+        return jnp.broadcast_to(frame, (*frame.shape[:2], 3))
+
     def maps_of(
-        patches: Float[Array, "n p q 1"], selected: Int[Array, " k"] | None
+        params: Params, patches: Float[Array, "n p q ch"], selected: Int[Array, " k"] | None
     ) -> Float[Array, "n k h w"]:
-        maps = jnp.moveaxis(deep_features.fhog(patches / 255, cell=config.cell), -1, 1)
+        maps = deep_features.fhog(_gray(patches) / 255, cell=config.cell)
+        if config.colors:
+            names = deep_features.color_names(params, patches, cell=config.cell)
+            maps = jnp.concatenate([maps, names], axis=-1)
+        maps = jnp.moveaxis(maps, -1, 1)
         return maps if selected is None else jnp.take(maps, selected, axis=1)
 
     def spectra(maps: Float[Array, "n k h w"]) -> Complex[Array, "n k h wf"]:
@@ -239,7 +254,7 @@ def _make(config: CACFConfig) -> Tracker:
         size = state.first_wh[::-1] * state.scale * state.region_ratio
         return crop.whole_pixels(centre, size) if config.region == "pixels" else (centre, size)
 
-    def training_patches(state: CACFState, frame: Float[Array, "H W 1"]):
+    def training_patches(state: CACFState, frame: Shaped[Array, "H W ch"]):
         """Patches of target and context: one that holds them all, or one each."""
         centre, size = region(state)
         if config.shared:
@@ -253,9 +268,9 @@ def _make(config: CACFConfig) -> Tracker:
             )
         )(away)
 
-    def training_spectra(patches, selected) -> Complex[Array, "5 k h wf"]:
+    def training_spectra(params, patches, selected) -> Complex[Array, "5 k h wf"]:
         """Spectra of the target, then of its context."""
-        maps = maps_of(patches, selected)
+        maps = maps_of(params, patches, selected)
         if config.shared:
             corners = [(thirds[0] * (1 + row), thirds[1] * (1 + col)) for row, col in _PLACES]
             maps = jnp.concatenate(
@@ -263,7 +278,7 @@ def _make(config: CACFConfig) -> Tracker:
             )
         return spectra(maps)
 
-    def object_patch(state: CACFState, frame: Float[Array, "H W 1"]):
+    def object_patch(state: CACFState, frame: Shaped[Array, "H W ch"]):
         centre, _ = region(state)
         return sample(frame, centre, state.box[:1:-1], out_hw=patch_hw, frame_hw=state.frame_hw)
 
@@ -299,7 +314,7 @@ def _make(config: CACFConfig) -> Tracker:
         rate = jnp.where(is_zero(model), 1.0, config.learning_rate)
         return model + jnp.where(is_zero(new), 0.0, rate) * (new - model)
 
-    def detect(state: CACFState, frame, selected, model):
+    def detect(params, state: CACFState, frame, selected, model):
         """Searches the scales; returns the state with its new box, and what was seen."""
         centre, size = region(state)
         patches = crop.scale_pyramid(
@@ -311,7 +326,7 @@ def _make(config: CACFConfig) -> Tracker:
             frame_hw=state.frame_hw,
             supersample=config.supersample,
         )
-        response = filters.apply_filter(model, spectra(maps_of(patches, selected)), hw=hw)
+        response = filters.apply_filter(model, spectra(maps_of(params, patches, selected)), hw=hw)
         peak = locate.find_peak(response, scale_penalty=config.scale_penalty)
         best = jnp.take(response, peak.best, axis=0)
         cells = peak.shift_cell if config.subcell else jnp.round(peak.shift_cell)
@@ -348,8 +363,8 @@ def _make(config: CACFConfig) -> Tracker:
         key: Any = None,
     ) -> CACFState:
         """Learns the target from the first frame."""
-        del params
-        frame = crop.as_rgb(jnp.asarray(frame))
+        deep_features.check_params(config.backbone, params)
+        frame = as_seen(frame)
         if frame_hw is None:
             frame_hw = jnp.array(frame.shape[:2], jnp.int32)
         box = jnp.asarray(box, jnp.float32)
@@ -379,36 +394,36 @@ def _make(config: CACFConfig) -> Tracker:
             key=(),
             diagnostics=(jnp.float32(0), jnp.zeros(slots, jnp.float32)) if config.aux else (),
         )
-        gray = _gray(frame)
-        patches = training_patches(state, gray)
+        patches = training_patches(state, frame)
         if distils:
             # Filters are trained when the second frame is there to choose among the channels.
             if config.select == "random":
                 key = jax.random.key(config.seed) if key is None else key
                 state = state._replace(key=jax.random.key_data(key))
-            return state._replace(first_patches=(patches, object_patch(state, gray)))
-        samples_f = training_spectra(patches, None)
+            return state._replace(first_patches=(patches, object_patch(state, frame)))
+        samples_f = training_spectra(params, patches, None)
         count = jnp.float32(num_all)
         return state._replace(model=solve(samples_f, label_f, jnp.ones(num_all), count))
 
-    def track_on(state: CACFState, frame: Float[Array, "H W 1"]):
+    def track_on(params: Params, state: CACFState, frame: Shaped[Array, "H W ch"]):
         """A frame with the channels in use."""
         selected = state.selected if distils else None
-        state, output, response = detect(state, frame, selected, state.model)
-        samples_f = training_spectra(training_patches(state, frame), selected)
+        state, output, response = detect(params, state, frame, selected, state.model)
+        samples_f = training_spectra(params, training_patches(state, frame), selected)
         count = state.num_channels.astype(jnp.float32)
         new = solve(samples_f, state.label_f, slots_in_use(state), count)
         state = state._replace(model=blend(state.model, new))
         return state, with_aux(state, output, response, samples_f[0])
 
-    def distil_on(state: CACFState, frame: Float[Array, "H W 1"]):
+    def distil_on(params: Params, state: CACFState, frame: Shaped[Array, "H W ch"]):
         """The second frame: detects with all candidates, then keeps the friendly ones."""
         patches, first_object = state.first_patches
-        first_f = training_spectra(patches, None)
+        first_f = training_spectra(params, patches, None)
         model = solve(first_f, state.label_f, jnp.ones(num_all), jnp.float32(num_all))
-        state, output, response = detect(state, frame, None, model)
-        second_f = training_spectra(training_patches(state, frame), None)
-        history = maps_of(jnp.stack([first_object, object_patch(state, frame)]), None)
+        state, output, response = detect(params, state, frame, None, model)
+        second_f = training_spectra(params, training_patches(state, frame), None)
+        objects = jnp.stack([first_object, object_patch(state, frame)])
+        history = maps_of(params, objects, None)
         history = jnp.moveaxis(history, 1, -1)
         scores = distill.friendliness(history, form=config.friendliness)
         context_f = jnp.concatenate([first_f[1:], second_f[1:]])
@@ -447,12 +462,11 @@ def _make(config: CACFConfig) -> Tracker:
         params: Params, state: CACFState, frame: Shaped[Array, "H W *ch"]
     ) -> tuple[CACFState, TrackOutput]:
         """Finds the target in the next frame and learns from it."""
-        del params
-        gray = _gray(crop.as_rgb(frame))
+        frame = as_seen(frame)
         # What was kept for distillation tells the two kinds of state apart, without tracing.
         if not state.first_patches:
-            return track_on(state, gray)
-        return jax.lax.cond(state.frame_index == 0, distil_on, track_on, state, gray)
+            return track_on(params, state, frame)
+        return jax.lax.cond(state.frame_index == 0, distil_on, track_on, params, state, frame)
 
     return Tracker(init, step, functools.partial(_compact, config) if distils else None)
 

@@ -57,15 +57,10 @@ def model_bytes(backbone: deep_features.Backbone, params: Params, state: Any) ->
         last = int(np.searchsorted(ends, selected.max(), side="right"))
         start = int(ends[last]) - backbone.layer_channels[last]
         deepest, outputs = backbone.layers[last], selected[selected >= start] - start
-        # In network order: a stored dict is sorted by name.
-        for name in deep_features.layers_of(backbone.network):
-            if name == deepest and name in params:
-                conv_bytes += _selected_bytes(params[name], outputs)
-            elif name in params:
-                conv_bytes += _num_bytes(params[name])
-            if name == deepest:
-                break
-        conv_bytes += params["mean"].nbytes
+        if backbone.network == "colornames":
+            conv_bytes = _num_bytes(params["table"]) if deepest == "cn" else 0
+        else:
+            conv_bytes = params["mean"].nbytes + _used_bytes(backbone, params, deepest, outputs)
     return {
         "filter_bytes": filter_bytes,
         "conv_bytes": conv_bytes,
@@ -76,6 +71,21 @@ def model_bytes(backbone: deep_features.Backbone, params: Params, state: Any) ->
 def _selected(state: Any) -> np.ndarray:
     """Indices of the channels in use; spare slots lie in front of them."""
     return np.asarray(state.selected)[len(state.selected) - int(state.num_channels) :]
+
+
+def _used_bytes(
+    backbone: deep_features.Backbone, params: Params, deepest: str, outputs: np.ndarray
+) -> int:
+    """Bytes of a network's layers to the deepest in use, and of that its outputs in use."""
+    total = 0
+    # In network order: a stored dict is sorted by name.
+    for name in deep_features.layers_of(backbone.network):
+        if name in params:
+            whole = name != deepest
+            total += _num_bytes(params[name]) if whole else _selected_bytes(params[name], outputs)
+        if name == deepest:
+            break
+    return total
 
 
 def _num_bytes(layer: Params) -> int:

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tracker_cases import params_of
+from tracker_cases import jit, params_of
 
 import cdjax
 from cdjax.filters import DCFModel
@@ -105,3 +105,14 @@ def test_channels_by_layer_leave_out_spare_slots():
     layers = {"conv1_1": 64, "conv1_2": 64, "conv2_1": 128}
     state = State(np.array([0, 0, 3, 63, 64, 128, 255]), np.array(5))
     assert channels_by_layer(layers, state) == {"conv1_1": 2, "conv1_2": 1, "conv2_1": 2}
+
+
+@pytest.mark.parametrize(("kept", "table"), [((0, 30), 0), ((3, 40), 32768 * 10 * 4)])
+def test_colour_names_count_by_their_table(kept, table):
+    name = "CACF-CD:colors=true,num_channels=2"
+    frame = jnp.zeros((64, 64, 3), jnp.uint8)
+    state = jit(cdjax.make(name).init)(params_of(name), frame, jnp.ones(4))
+    state = state._replace(num_channels=jnp.int32(2), selected=jnp.array(kept, jnp.int32))
+    found = model_bytes(backbone_of(name)[0], params_of(name), state)
+    filters = 2 * 30 * 16 * 8
+    assert found == {"filter_bytes": filters, "conv_bytes": table, "total": filters + table}
