@@ -10,6 +10,7 @@ Axes:
   wf     w // 2 + 1, width of a half spectrum
   c      candidate channels of the backbone
   k      channels in use (distilled)
+  m      slots of a sample memory
 """
 
 from typing import Any
@@ -22,8 +23,12 @@ Params = Any
 Box = Float[Array, "4"]
 """(x, y, w, h), px: index from 0 of the top-left pixel, then size; centre xy + (wh - 1) / 2."""
 
+Blocks = tuple[Complex[Array, "_ _ _"], ...]
+"""Coefficients k h wf of feature blocks, each with channels and a resolution of its own."""
+
 __all__ = [
     "Array",
+    "Blocks",
     "Bool",
     "Box",
     "Complex",

@@ -11,7 +11,7 @@ Exit code 0: all units of this process are done; 1: some failed and are named; 2
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from absl import app, flags, logging
 
@@ -41,6 +41,23 @@ _SHARDS = flags.DEFINE_integer("num_shards", 1, "How many parts.", lower_bound=1
 flags.mark_flag_as_required("config")
 
 
+def _parse(argv: list[str]) -> list[str]:
+    """Parses the flags and loads the config."""
+    try:
+        rest = flags.FLAGS(argv)
+        _CONFIG.value.to_dict()  # a file that cannot be loaded complains only here
+    except Exception as error:  # a config is a program: anything may be wrong with it
+        kind = "" if isinstance(error, flags.Error) else f"{type(error).__name__}: "
+        _refuse(f"{kind}{error}")
+    return rest
+
+
+def _refuse(words: str) -> NoReturn:
+    """Tells bad input in one line."""
+    print(f"run_benchmark: error: {' '.join(words.split())}", file=sys.stderr)
+    sys.exit(2)
+
+
 def main(_: Any) -> None:
     """Runs the experiment of the flags."""
     logging.set_verbosity(logging.WARNING)  # JAX tells of each device that is not there
@@ -64,8 +81,7 @@ def main(_: Any) -> None:
                 watch=watch,
             )
     except cdjax.InputError as error:
-        print(f"run_benchmark: error: {' '.join(str(error).split())}", file=sys.stderr)
-        sys.exit(2)
+        _refuse(str(error))
     except KeyboardInterrupt:
         print("run_benchmark: interrupted", file=sys.stderr)
         sys.exit(130)
@@ -78,4 +94,4 @@ def main(_: Any) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    app.run(main, flags_parser=_parse)

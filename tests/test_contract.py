@@ -11,6 +11,7 @@ from tracker_cases import (
     DEEPCD_S,
     DEEPCD_V,
     DEEPCD_V32,
+    ECO_HC,
     HW,
     all_finite,
     at,
@@ -40,7 +41,7 @@ DISTILLING = [
     DEEPCD_S,
     "CACF-CD",
 ]
-NAMES = CF2 + CACF + DISTILLING
+NAMES = [*CF2, *CACF, *DISTILLING, ECO_HC]
 
 _compilations: list[str] = []
 
@@ -173,7 +174,9 @@ def test_chunks_equal_whole_bit_for_bit(name):
     assert same_bits(jax.tree.map(lambda a, b: np.concatenate([a, b]), before, after), outputs)
 
 
-@pytest.mark.parametrize("name", [*CF2, "DeepCD-H", "DeepCD-H:select=exact", DEEPCD_V32, "CACF-CD"])
+@pytest.mark.parametrize(
+    "name", [*CF2, "DeepCD-H", "DeepCD-H:select=exact", DEEPCD_V32, "CACF-CD", ECO_HC]
+)
 def test_lanes_equal_single_runs(name):
     # Different videos and boxes: a lane that looked at its neighbour would show.
     tracker = programs(name)
@@ -316,7 +319,11 @@ def test_padding_may_hold_anything(name):
     assert same_bits(tracker.scan(others, box, frame_hw=(80, 100)), expected)
 
 
+<<<<<<< HEAD
 @pytest.mark.parametrize("name", ["CF2-H:num_scales=3", CF2_V, "DeepCD-H", "CACF:form=joint"])
+=======
+@pytest.mark.parametrize("name", ["CF2-H:num_scales=3", CF2_V, "DeepCD-H", "CACF", ECO_HC])
+>>>>>>> ccb3640274e036f10c714dcd18c972d3a46f6f36
 def test_gray_equals_replicated_gray(name):
     tracker = programs(name)
     frames, boxes = video(1)
@@ -324,7 +331,7 @@ def test_gray_equals_replicated_gray(name):
     _, expected = tracker.loop(np.repeat(gray[..., None], 3, axis=-1), boxes[0])
     _, flat = tracker.loop(gray, boxes[0])
     assert gap(flat, expected) < tolerance(name)
-    if name != "DeepCD-H":
+    if name not in ("DeepCD-H", ECO_HC):
         assert same_bits(tracker.loop(gray[..., None], boxes[0])[1], flat)
 
 

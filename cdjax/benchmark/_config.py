@@ -12,6 +12,9 @@ from cdjax.benchmark._protocols import PROTOCOLS
 from cdjax.benchmark._sequence import select_targets, unknown
 from cdjax.benchmark._units import Tally, Watch, run_experiment
 
+CONFIG_KEYS = ("trackers", "dataset", "protocol", "max_frames", "seeds")
+"""What a config must hold."""
+
 
 def run_config(
     config: Mapping[str, Any],
@@ -39,8 +42,10 @@ def run_config(
       What was done.
 
     Raises:
-      InputError: for anything unknown, or a folder of another experiment.
+      InputError: for anything unknown or lacking, or a folder of another experiment.
     """
+    if lacking := [key for key in CONFIG_KEYS if key not in config]:
+        raise InputError(f"the config lacks {', '.join(lacking)}; start from configs/_base.py")
     if config["protocol"] not in PROTOCOLS:
         raise InputError(unknown("protocol", config["protocol"], list(PROTOCOLS)))
     if not 0 <= shard[0] < shard[1]:

@@ -24,11 +24,14 @@ class Attempt(NamedTuple):
       boxes: a row a frame, corner index from 0; for VOT's supervised protocol its rows.
       seed: of the run.
       first_frame: index of the frame that row 0 belongs to; later than 0 only for TRE.
+      num_frames: that the sequence had when it was run, or None where unknown. Ground
+        truth beyond them does not count.
     """
 
     boxes: Any
     seed: int = 0
     first_frame: int = 0
+    num_frames: int | None = None
 
 
 class Entrant(NamedTuple):
@@ -45,6 +48,7 @@ class Entrant(NamedTuple):
         mean_channels; {} for none.
       source: where the results come from.
       missing: target -> why there is no result.
+      partial: target -> which of its seeds count, and why not the others.
     """
 
     label: str
@@ -56,6 +60,7 @@ class Entrant(NamedTuple):
     paper: Mapping[str, float] = {}
     source: str = ""
     missing: Mapping[str, str] = {}
+    partial: Mapping[str, str] = {}
 
 
 class Measure(NamedTuple):
@@ -153,13 +158,22 @@ def score_entrant(
     for sequence in sequences:
         name, scores = sequence.name, {}
         for attempt in entrant.attempts.get(name, ()):
-            boxes, truth = attempt.boxes, sequence.boxes[attempt.first_frame : max_frames]
+            boxes, known = attempt.boxes, sequence.boxes[:max_frames]
+            truth = known[attempt.first_frame : attempt.num_frames]
             if max_frames is not None and len(boxes) > len(truth):
                 boxes = fit_rows(boxes, sequence)[0][: len(truth)]
             cut = sequence._replace(boxes=truth, frame_paths=())
             table = score_results({name: boxes}, [cut], preset=preset)
             omitted.update(table.omitted)
             notes.update(table.notes)
+            if attempt.num_frames is not None and attempt.num_frames < len(known):
+                notes[name] = "; ".join(
+                    [
+                        f"ran over {attempt.num_frames} of {len(known)} frames: only these are "
+                        "scored",
+                        *table.notes.values(),
+                    ]
+                )
             if name in table.scores:
                 scores.setdefault(attempt.seed, []).append(table.scores[name])
         if not scores:
@@ -171,7 +185,14 @@ def score_entrant(
         pooled = _pooled([one for some in scores.values() for one in some])
         values[name] = _figures(pooled)
         curves[name] = {"success": pooled.success, "precision": pooled.precision}
-    return Scored(entrant, values, by_seed, curves, omitted, notes)
+    return Scored(entrant, values, by_seed, curves, omitted, _with_partial(entrant, notes))
+
+
+def _with_partial(entrant: Entrant, notes: Mapping[str, str]) -> dict[str, str]:
+    """Notes with those on seeds that are not there."""
+    both = (entrant.partial, notes)
+    names = dict.fromkeys(name for some in both for name in some)
+    return {name: "; ".join(some[name] for some in both if name in some) for name in names}
 
 
 def _pooled(scores: list[Any]) -> Any:
@@ -311,7 +332,7 @@ def _score_vot(
                 "eao": score.eao,
                 "failures": score.failures,
                 "reliability": score.reliability,
-                **_weighted(score),
+                **weighted_figures(score),
             }
             tags = {
                 tag: {"accuracy": figures.accuracy, "failures": figures.failures}
@@ -331,19 +352,35 @@ def _score_vot(
         notes = {n: "only the first repetition" for n in values if len(runs[n]) > 1}
     left_out = {n: why for n, why in (omitted | score.omitted).items() if n not in values}
     scored = Scored(
-        entrant, values, {}, {}, left_out, notes, whole=whole, eao_curve=curve, by_tag=tags
+        entrant,
+        values,
+        {},
+        {},
+        left_out,
+        _with_partial(entrant, notes),
+        whole=whole,
+        eao_curve=curve,
+        by_tag=tags,
     )
     return scored, score.rules
 
 
-def _weighted(score: Any) -> dict[str, Interval]:
-    """Accuracy and robustness with their intervals: means weighted by frames."""
+def weighted_figures(score: Any) -> dict[str, Interval]:
+    """Returns VOT's accuracy and robustness with their intervals over sequences.
+
+    Args:
+      score: from `score_supervised`.
+
+    Returns:
+      The intervals of "accuracy", by the preset's statistic, and of "robustness", failures
+      per 100 frames.
+    """
+    from cdjax.benchmark._vot_scores import accuracy_parts
+
     figures = list(score.per_sequence.values())
-    counted = [one for one in figures if one.num_counted > 0]
     rates = [100 * one.failures / one.num_frames for one in figures]
-    accuracy = bootstrap(
-        [one.accuracy for one in counted], weights=[one.num_counted for one in counted]
-    )
+    values, weights = accuracy_parts(score)
+    accuracy = bootstrap(values, weights=weights)
     return {
         "accuracy": accuracy._replace(mean=score.accuracy),
         "robustness": bootstrap(rates, weights=[one.num_frames for one in figures]),
@@ -358,7 +395,8 @@ def entrants_of(
 ) -> list[Entrant]:
     """Returns the trackers of a folder of results, finished or not.
 
-    A run with a seed counts once all its starts are there.
+    A run with a seed counts once all its starts are there. A target with some of its seeds
+    counts with these, and is among the partial ones.
 
     Args:
       experiment: from `load_workdir`.
@@ -370,8 +408,9 @@ def entrants_of(
       An entrant a tracker, in the order of the folder.
     """
     settings = experiment.settings
-    lengths = {
-        sequence.name: len(sequence.boxes[: settings["max_frames"]]) for sequence in sequences
+    truths = {
+        sequence.name: sequence._replace(boxes=sequence.boxes[: settings["max_frames"]])
+        for sequence in sequences
     }
     missing: dict[str, dict[tuple[str, int], str]] = {}
     for unit in experiment.pending:
@@ -381,18 +420,22 @@ def entrants_of(
         missing.setdefault(failure["label"], {})[failure["sequence"], failure["seed"]] = words
     entrants = []
     for label, described in experiment.trackers.items():
-        lacks = missing.get(label, {})
+        lacks = missing.setdefault(label, {})
         published = settings["protocol"] in ("ope", "vot_supervised")
         papers = (published and described.get("paper")) or {}
         attempts: dict[str, list[Attempt]] = {}
         runs = [run for run in experiment.runs if run.label == label]
-        for run in runs:
-            if (run.sequence, run.seed) in lacks:
-                continue
-            first = 0
-            if settings["protocol"] == "tre":  # a run reaches to the last frame
-                first = max(lengths.get(run.sequence, 0) - len(run.boxes), 0)
-            attempts.setdefault(run.sequence, []).append(Attempt(run.boxes, run.seed, first))
+        firsts = [run.record.get("first_frame", 0) for run in runs]
+        if settings["protocol"] == "tre":
+            firsts = [_tre_start(run, truths.get(run.sequence)) for run in runs]
+            for run, first in zip(runs, firsts, strict=True):
+                if first is None:
+                    lacks.setdefault((run.sequence, run.seed), _NO_START)
+        for run, first in zip(runs, firsts, strict=True):
+            if first is not None and (run.sequence, run.seed) not in lacks:
+                attempts.setdefault(run.sequence, []).append(
+                    Attempt(run.boxes, run.seed, first, run.record.get("sequence_frames"))
+                )
         layers = [kept for run in runs if (kept := run.record.get("channels_by_layer"))]
         channels = [run.record["num_channels"] for run in runs if run.record.get("num_channels")]
         entrants.append(
@@ -409,9 +452,42 @@ def entrants_of(
                 paper=papers.get(benchmark) or {},
                 source=str(experiment.path / label),
                 missing={name: why for (name, _), why in lacks.items() if name not in attempts},
+                partial=_partial(attempts, lacks),
             )
         )
     return entrants
+
+
+def _partial(
+    attempts: Mapping[str, list[Attempt]], lacks: Mapping[tuple[str, int], str]
+) -> dict[str, str]:
+    """Says of targets with some of their seeds what became of the others."""
+    told = {}
+    for name, some in attempts.items():
+        reasons = [f"seed {seed} {why}" for (other, seed), why in lacks.items() if other == name]
+        if reasons:
+            have = len({attempt.seed for attempt in some})
+            told[name] = f"{have} of {have + len(reasons)} seeds: {', '.join(reasons)}"
+    return told
+
+
+_NO_START = (
+    "not used: its record does not say where the run starts, and the ground truth has another "
+    "number of frames; run it again"
+)
+
+
+def _tre_start(run: Any, truth: Sequence | None) -> int | None:
+    """Where a run starts; None if an old record does not say and the ground truth disagrees."""
+    from cdjax.benchmark._robustness import tre_starts
+
+    if "first_frame" in run.record:
+        return run.record["first_frame"]
+    if truth is None:
+        return None
+    starts = tre_starts(truth.boxes, name=truth.name)
+    first = len(truth.boxes) - len(run.boxes)  # a run reaches to the last frame
+    return first if run.start < len(starts) and starts[run.start] == first else None
 
 
 def _frame_rate(runs: AnySequence[Any]) -> float | None:
@@ -439,8 +515,14 @@ def import_entrant(
       The entrant, and the names of results that belong to none of the sequences.
 
     Raises:
-      InputError: as these do.
+      InputError: as these do, and for protocols of several starts, whose means results of one
+        pass do not belong beside.
     """
+    if protocol in ("sre", "tre"):
+        raise InputError(
+            f"{path}: results of one pass are not to be compared with the mean over the starts of "
+            f"{protocol}; give an experiment of protocol ope"
+        )
     known = {sequence.name for sequence in sequences}
     if protocol in VOT_PROTOCOLS:
         found = read_vot_results(path, sequences)

@@ -10,8 +10,8 @@ from cdjax.benchmark._opencv import OPENCV_VERSION, PREFIX, OpenCVTracker, openc
 from cdjax.benchmark._results import finite
 from cdjax.benchmark._workdir import config_hash
 from cdjax.trackers._base import Tracker
-from cdjax.trackers._names import config_of
-from cdjax.weights._store import hash_params
+from cdjax.trackers._names import config_of, optional_weights_of
+from cdjax.weights._store import hash_params, list_weights
 
 
 class Entry(NamedTuple):
@@ -64,10 +64,14 @@ def make_entries(
         config = config_of(name)
         tracker, network = cdjax.make(name), cdjax.network_of(name)
         chosen = None if network is None else weights or network
+        extra = optional_weights_of(name)
+        if extra in {known for stored in list_weights() for known in (stored.name, stored.network)}:
+            chosen = extra
         if chosen is not None and chosen not in loaded:
             loaded[chosen] = cdjax.load_params(chosen)
         backbone = config.backbone
-        deep_features.check_params(backbone, loaded.get(chosen or "", {}))
+        if network is not None:
+            deep_features.check_params(backbone, loaded.get(chosen or "", {}))
         layers = dict(zip(backbone.layers, backbone.layer_channels, strict=True))
         description = {
             "name": name,

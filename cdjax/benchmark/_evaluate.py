@@ -47,14 +47,15 @@ class _Summary(Watch):
                 }
             )
         else:
-            record, times = read_json(files.record), read_json(files.times)
+            record = read_json(files.record)
+            times = read_json(files.times) if files.times.exists() else {}
             self._rows[unit.label][unit.sequence] = {
                 "success_auc": record["scores"]["success_auc"],
                 "precision_20": record["scores"]["precision_20"],
                 "mean_channels": float(record["num_channels"]),
-                "fps": times["fps"],
+                "fps": times.get("fps"),
                 "frames": record["frames"],
-                "seconds": times["track_seconds"],
+                "seconds": times.get("track_seconds"),
             }
         self.write()
         self._watch.unit(unit, how)
@@ -146,8 +147,8 @@ def _row(sequences: dict[str, dict[str, Any]]) -> dict[str, Any]:
         else nan
         for key in SEQUENCE_KEYS
     }
-    frames = sum(f["frames"] for f in figures)
-    seconds = sum(f["seconds"] for f in figures)
+    clocked = [f for f in figures if f["seconds"]]
+    seconds = sum(f["seconds"] for f in clocked)
     shown = {
         name: {key: value for key, value in f.items() if key != "seconds"}
         for name, f in sequences.items()
@@ -155,6 +156,6 @@ def _row(sequences: dict[str, dict[str, Any]]) -> dict[str, Any]:
     return {
         "sequences": shown,
         **means,
-        "fps": frames / seconds if seconds else nan,
-        "frames": frames,
+        "fps": sum(f["frames"] for f in clocked) / seconds if seconds else nan,
+        "frames": sum(f["frames"] for f in figures),
     }

@@ -1,7 +1,6 @@
 """Reads result files of any toolkit: folders of text files, or one .npz."""
 
 import glob
-import zipfile
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
@@ -44,21 +43,21 @@ def read_results(path: Path, sequences: Iterable[Sequence], *, origin: int = 1) 
     if origin not in (0, 1):
         raise InputError(f"origin {origin}: pixels count from 0 or from 1")
     if path.is_dir():
-        found = [(file.stem, partial(_read_text, file)) for file in _text_files(path)]
+        found = [(f.stem, f.name, partial(_read_text, f)) for f in _text_files(path)]
     elif path.suffix.lower() == ".npz" and path.is_file():
         arrays = _load_npz(path)
-        found = [(name, partial(_check, array, f"{path}:{name}")) for name, array in arrays.items()]
+        found = [(name, name, partial(_check, a, f"{path}:{name}")) for name, a in arrays.items()]
     else:
         raise InputError(f"{path}: no such folder or .npz of results; check the path")
-    boxes, texts, unknown = {}, {}, []
-    for text, read in found:
+    boxes, sources, unknown = {}, {}, []
+    for text, source, read in found:
         name = canonical_name(text, known)
         if name is None:
             unknown.append(text)
-        elif name in texts:
-            raise InputError(f"{path}: {texts[name]} and {text} are both {name}; remove one")
+        elif name in sources:
+            raise InputError(f"{path}: {sources[name]} and {source} are both {name}; remove one")
         else:
-            rows, texts[name] = read(), text
+            rows, sources[name] = read(), source
             boxes[name] = from_otb(rows) if origin == 1 else rows
     if not boxes:
         raise InputError(_nothing_known(path, unknown, known))
@@ -110,8 +109,9 @@ def _load_npz(path: Path) -> dict[str, np.ndarray]:
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path}: is not a whole .npz ({error}); restore it") from error
+    except Exception as error:  # zlib's, zipfile's, and whatever a header's words make of Python
+        words = " ".join(f"{type(error).__name__}: {error}".split())
+        raise InputError(f"{path}: is not a whole .npz ({words}); restore it") from error
 
 
 def _check(array: np.ndarray, where: str) -> Float[np.ndarray, "n 4"]:
@@ -154,8 +154,8 @@ def read_vot_results(path: Path, sequences: Iterable[Sequence]) -> dict[str, lis
       sequences: of the year.
 
     Returns:
-      The repetitions of each sequence, rows as `parse_rows` gives them. Results of unknown
-      sequences keep their own names.
+      The repetitions of each sequence, rows as `parse_rows` gives them, none for an empty
+      file. Results of unknown sequences keep their own names.
 
     Raises:
       InputError: naming the file and the line that is none, or if there is no result of
@@ -174,7 +174,7 @@ def read_vot_results(path: Path, sequences: Iterable[Sequence]) -> dict[str, lis
             name = canonical_name(folder.name, known) or folder.name
             if name in runs:
                 raise InputError(f"{path}: two folders are {name}; remove one")
-            runs[name] = [read_vot_rows(file) for file in files]
+            runs[name] = [read_vot_rows(f) if f.read_bytes().strip() else [] for f in files]
     if not set(runs) & set(known):
         if not runs:
             raise InputError(f"{path}: no results (<sequence>/<sequence>_001.txt); check the path")

@@ -28,10 +28,13 @@ class Protocol(NamedTuple):
       run: (entry, sequence, start, seed, writer, on_record) -> clocks and scores.
       count_starts: how many runs a sequence asks for; None where there is but one, and
         units name no start.
+      first_frame: (sequence, start) -> index of the frame that a run starts on; None where
+        that is always the first.
     """
 
     run: Callable[..., tuple[Totals, dict[str, Any]]]
     count_starts: Callable[[Sequence], int] | None = None
+    first_frame: Callable[[Sequence, int], int] | None = None
 
 
 def key_of(seed: int) -> Any:
@@ -71,11 +74,15 @@ def _shifted(sequence: Sequence, start: int) -> tuple[Sequence, Any]:
     return sequence, sre_boxes(start_box(sequence), (height, width))[start]
 
 
-def _later(sequence: Sequence, start: int) -> tuple[Sequence, Any]:
+def _first_frame(sequence: Sequence, start: int) -> int:
     starts = tre_starts(sequence.boxes, name=sequence.name)
     if start >= len(starts):
         raise InputError(f"{sequence.name}: too short for a run with 20 frames to go; leave it out")
-    span = slice(starts[start], None)
+    return int(starts[start])
+
+
+def _later(sequence: Sequence, start: int) -> tuple[Sequence, Any]:
+    span = slice(_first_frame(sequence, start), None)
     rest = sequence._replace(frame_paths=sequence.frame_paths[span], boxes=sequence.boxes[span])
     return _whole(rest, 0)
 
@@ -104,6 +111,7 @@ PROTOCOLS: dict[str, Protocol] = {
     "tre": Protocol(
         partial(_run_through, _later),
         lambda sequence: max(1, len(tre_starts(sequence.boxes, name=sequence.name))),
+        _first_frame,
     ),
     "vot_supervised": Protocol(_supervised),
     "vot_unsupervised": Protocol(partial(_run_through, _whole)),

@@ -60,14 +60,14 @@ def replay(result: Path, *, dataset_root: Path | None = None, watch: Watch | Non
     """
     record = read_json(result.parent / f"{result.name.removesuffix(result.suffix)}.json")
     workdir = result.resolve().parents[1]
-    settings = read_json(workdir / EXPERIMENT)
+    settings = read_json(workdir / EXPERIMENT, required=("dataset", "protocol", "max_frames"))
     stored = read_json(workdir / result.resolve().parent.name / TRACKER)
-    if "unit" not in record:
+    if not {"unit", "versions", "device"} <= set(record):
         raise InputError(f"{result}: not a result; give WORKDIR/TRACKER/SEQUENCE.json")
     unit = Unit(**record["unit"])
     if not stored.get("name"):
         raise InputError(f"{workdir / unit.label / TRACKER}: names no tracker that can be made")
-    (entry,) = make_entries([stored["name"]], weights=stored["weights"])
+    (entry,) = make_entries([stored["name"]], weights=stored.get("weights"))
     entry = entry._replace(name=unit.label)
     description = describe(entry)
     compare(workdir / unit.label / TRACKER, stored, description, DECISIVE)

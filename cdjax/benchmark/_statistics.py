@@ -144,6 +144,11 @@ def _finite(values: Any) -> Float[np.ndarray, " n"]:
     return array
 
 
+def draw_counts(num_values: int) -> Float[np.ndarray, "d n"]:
+    """Returns how often `bootstrap` draws each of so many values in each of its draws."""
+    return _draws(num_values, 10_000, 0)
+
+
 @functools.lru_cache(maxsize=16)
 def _draws(num_values: int, num_draws: int, seed: int) -> Float[np.ndarray, "d n"]:
     """Returns how often each value is drawn in each draw; float32 holds the counts."""

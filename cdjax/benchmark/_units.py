@@ -284,8 +284,9 @@ def run_unit(
             watch.frame(unit, record.frame_index + 1, len(sequence.frame_paths))
 
     with BoxWriter(files.boxes, atomic=True) as writer:
-        run = PROTOCOLS[settings["protocol"]].run
-        totals, scores = run(entry, sequence, unit.start, unit.seed, writer, on_record)
+        protocol = PROTOCOLS[settings["protocol"]]
+        totals, scores = protocol.run(entry, sequence, unit.start, unit.seed, writer, on_record)
+    first_frame = protocol.first_frame(sequence, unit.start or 0) if protocol.first_frame else 0
     found = versions()
     device = found.pop("device")
     write_json(
@@ -310,6 +311,8 @@ def run_unit(
             "device": device,
             "seed": unit.seed,
             "frames": totals.num_frames,
+            "first_frame": first_frame,
+            "sequence_frames": len(sequence.frame_paths),
             "num_channels": totals.num_channels,
             "channels_by_layer": _by_layer(description["layers"], states),
             "boxes_sha256": sha256_of(files.boxes.read_bytes()),

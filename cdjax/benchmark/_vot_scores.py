@@ -32,8 +32,9 @@ from cdjax._errors import InputError
 from cdjax.benchmark._frames import read_image
 from cdjax.benchmark._regions import overlaps
 from cdjax.benchmark._sequence import Sequence, unknown
+from cdjax.benchmark._statistics import Interval, draw_counts
 from cdjax.benchmark._vot_supervised import FAILURE, SKIP, START, Row, regions_of
-from cdjax.boxes import Boxes
+from cdjax.boxes import Boxes, polygon_bounds
 
 BURN_IN = 10
 """Frames from each start on, itself included, that accuracy leaves out."""
@@ -109,12 +110,15 @@ class VOTFigures(NamedTuple):
       failures: their number, a mean over repetitions.
       num_frames: frames in all.
       num_counted: frames in the accuracy, a mean over repetitions.
+      repetition_accuracy: vot-toolkit's accuracy of a sequence: the mean of its repetitions',
+        0 for one without a frame that counts; NaN for the frames with a tag.
     """
 
     accuracy: float
     failures: float
     num_frames: int
     num_counted: float
+    repetition_accuracy: float = float("nan")
 
 
 class VOTScore(NamedTuple):
@@ -133,6 +137,7 @@ class VOTScore(NamedTuple):
       per_sequence: figures by sequence.
       per_tag: figures of the frames with each tag; "empty" has those without any.
       omitted: sequences that no figure contains, and why.
+      eao_bounds: EAO with its bootstrap interval over sequences; NaN as EAO is.
     """
 
     rules: dict[str, Any]
@@ -146,6 +151,7 @@ class VOTScore(NamedTuple):
     per_sequence: dict[str, VOTFigures]
     per_tag: dict[str, VOTFigures]
     omitted: dict[str, str]
+    eao_bounds: Interval = Interval(float("nan"), float("nan"), float("nan"))
 
 
 class UnsupervisedScore(NamedTuple):
@@ -156,12 +162,14 @@ class UnsupervisedScore(NamedTuple):
       average_overlap: mean over frames.
       per_sequence: mean overlap by sequence.
       omitted: sequences that no figure contains, and why.
+      weights: what each sequence counts in the average.
     """
 
     rules: dict[str, Any]
     average_overlap: float
     per_sequence: dict[str, float]
     omitted: dict[str, str]
+    weights: Mapping[str, float] = {}
 
 
 class _Scored(NamedTuple):
@@ -198,6 +206,29 @@ def eao_interval(year: int, interval: tuple[int, int] | None = None) -> tuple[in
     return interval
 
 
+def accuracy_parts(
+    score: VOTScore,
+) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
+    """Returns what the preset's accuracy is a mean of, for its interval.
+
+    Args:
+      score: from `score_supervised`.
+
+    Returns:
+      A value a sequence and its weight: the mean over its frames that count and their number,
+      or in vot-toolkit the mean of its repetitions and its length. Their weighted mean is the
+      score's accuracy.
+    """
+    figures = list(score.per_sequence.values())
+    if score.rules["pool_frames"]:
+        figures = [one for one in figures if one.num_counted > 0]
+        parts = [(one.accuracy, one.num_counted) for one in figures]
+    else:
+        parts = [(one.repetition_accuracy, one.num_frames) for one in figures]
+    values, weights = np.array(parts, np.float64).reshape(-1, 2).T
+    return values, weights
+
+
 def score_supervised(
     runs: Mapping[str, list[Any]],
     sequences: Iterable[Sequence],
@@ -232,24 +263,38 @@ def score_supervised(
         repetitions = result if isinstance(result[0], list) else [result]
         problem = next(filter(None, (_problem(rows, sequence) for rows in repetitions)), None)
         if problem is None:
-            scored[name] = [_score_rows(rows, sequence, kind) for rows in repetitions]
-        else:
+            some = [_score_rows(rows, sequence, kind) for rows in repetitions]
+            problem = next(
+                filter(
+                    None, (_lost(*pair, sequence) for pair in zip(repetitions, some, strict=True))
+                ),
+                None,
+            )
+            if problem is None:
+                scored[name] = some
+        if problem is not None:
             omitted[name] = problem
     _require(scored, omitted)
     lengths = np.array([len(repetitions[0].overlaps) for repetitions in scored.values()])
     per_sequence = {
-        name: _figures([(np.ones(len(r[0].overlaps), bool), r)]) for name, r in scored.items()
+        name: _figures([(np.ones(len(r[0].overlaps), bool), r)])._replace(
+            repetition_accuracy=_mean_of_repetitions(r)
+        )
+        for name, r in scored.items()
     }
     failures = np.array([figures.failures for figures in per_sequence.values()])
     if rules.pool_frames:
         everything = [(np.ones(len(r[0].overlaps), bool), r) for r in scored.values()]
         accuracy = _figures(everything).accuracy
     else:
-        means = [_mean_of_repetitions(repetitions) for repetitions in scored.values()]
+        means = [figures.repetition_accuracy for figures in per_sequence.values()]
         accuracy = float(np.average(means, weights=lengths))
     weighted = float(np.average(failures, weights=lengths))
-    curve = _eao_curve([r for repetitions in scored.values() for r in repetitions], rules)
-    within = curve[low - 1 : high] if rules.count_start else curve[low : high + 1]
+    parts = _eao_parts(list(scored.values()), rules)
+    curve = _eao_curve(*parts)
+    span = slice(low - 1, high) if rules.count_start else slice(low, high + 1)
+    within = curve[span]
+    eao = float(within.mean()) if within.size else float("nan")
     return VOTScore(
         rules={**rules.describe(), "overlap": kind, "year": year, "interval": [low, high]},
         accuracy=accuracy,
@@ -257,11 +302,12 @@ def score_supervised(
         robustness=float(100 * failures.sum() / lengths.sum()),
         weighted_failures=weighted,
         reliability=float(np.exp(-SENSITIVITY * weighted / lengths.mean())),
-        eao=float(within.mean()) if within.size else float("nan"),
+        eao=eao,
         eao_curve=curve,
         per_sequence=per_sequence,
         per_tag=_per_tag(scored, {name: chosen[name][0] for name in scored}),
         omitted=omitted,
+        eao_bounds=_eao_bounds(*parts, span)._replace(mean=eao),
     )
 
 
@@ -276,7 +322,8 @@ def score_unsupervised(
 
     Args:
       results: by sequence, boxes [t, 4] or rows, from 0; the first is the start. A row
-        that is no region overlaps nothing; a frame without ground truth is left out.
+        that is no region (0) overlaps nothing, a failure or a later start does not fit; a
+        frame without ground truth is left out.
       sequences: the ground truth, with regions and the frame's size.
       preset: a key of `VOT_PRESETS`.
       overlap: kind of overlap, as for `overlaps`, instead of the preset's own.
@@ -293,7 +340,7 @@ def score_unsupervised(
     kept: dict[str, Float[np.ndarray, " t"]] = {}
     lengths = []
     for name, (sequence, rows) in chosen.items():
-        if problem := _misfit(rows, sequence):
+        if problem := _restarts(rows) or _misfit(rows, sequence):
             omitted[name] = problem
             continue
         found, present = _overlaps(list(rows), sequence, kind)
@@ -312,6 +359,10 @@ def score_unsupervised(
         average_overlap=pooled if rules.pool_frames else weighted,
         per_sequence=means,
         omitted=omitted,
+        weights={
+            name: float(found.size if rules.pool_frames else length)
+            for (name, found), length in zip(kept.items(), lengths, strict=True)
+        },
     )
 
 
@@ -346,6 +397,8 @@ def _misfit(rows: list[Row] | Boxes, sequence: Sequence) -> str | None:
     if sequence.hw is None and not sequence.frame_paths:
         return "no frame size to cut regions to, and no frame to read it from"
     frames = len(regions_of(sequence))
+    if not len(rows):
+        return "no rows"
     if len(rows) != frames:
         return f"{len(rows)} rows for {frames} frames"
     return None
@@ -353,6 +406,8 @@ def _misfit(rows: list[Row] | Boxes, sequence: Sequence) -> str | None:
 
 def _problem(rows: list[Row], sequence: Sequence) -> str | None:
     """Says why a supervised result cannot be scored."""
+    if not rows:
+        return "no rows"
     running = False
     for index, row in enumerate(rows):
         code = row if isinstance(row, int) else None
@@ -362,6 +417,34 @@ def _problem(rows: list[Row], sequence: Sequence) -> str | None:
     if not any(isinstance(row, int) and row == START for row in rows):
         return "no start"
     return _misfit(rows, sequence)
+
+
+def _restarts(rows: list[Row] | Boxes) -> str | None:
+    """Says which row a result without restarts cannot have."""
+    for index, row in enumerate(rows[1:], start=2):
+        if isinstance(row, int) and row in (START, FAILURE):
+            what = "start" if row == START else "failure"
+            return f"row {index} is a {what}: a supervised result, not one without restarts"
+    return None
+
+
+def _lost(rows: list[Row], one: "_Scored", sequence: Sequence) -> str | None:
+    """Says which row goes on without overlap, where supervision would have seen a failure."""
+    truth = regions_of(sequence)
+    for index in np.flatnonzero(one.overlaps == 0):
+        if isinstance(rows[index], int) or not np.isfinite(truth[index]).all():
+            continue
+        (x, y, w, h), (tx, ty, tw, th) = _bounds(rows[index]), _bounds(truth[index])
+        # Of two that touch, the tracker's own toolkit may have seen a pixel in common.
+        if max(x - tx - tw, tx - x - w, y - ty - th, ty - y - h) > 1:
+            return f"row {index + 1} is off the target but no failure; not a supervised result?"
+    return None
+
+
+def _bounds(region: Any) -> Float[np.ndarray, "4"]:
+    """A region's bounding rectangle."""
+    rows = np.asarray(region)[None]
+    return (rows if rows.shape[1] == 4 else polygon_bounds(rows))[0]
 
 
 def _overlaps(
@@ -427,26 +510,47 @@ def _per_tag(
     return {tag: _figures(frames) for tag, frames in parts.items()}
 
 
-def _eao_curve(results: list[_Scored], rules: VOTPreset) -> Float[np.ndarray, " n"]:
-    """The EAO curve; at 0, the start frame alone, it is 0."""
-    longest = max(len(one.overlaps) for one in results)
-    total, weight = np.zeros(longest), np.zeros(longest)
-    span = 0
-    for one in results:
+_Parts = tuple[Float[np.ndarray, "s n"], Float[np.ndarray, "s n"], Float[np.ndarray, " s"]]
+
+
+def _eao_parts(results: list[list[_Scored]], rules: VOTPreset) -> _Parts:
+    """By sequence: sums of its runs' means, numbers of runs, and how far the longest goes."""
+    longest = max(len(one.overlaps) for some in results for one in some)
+    total, weight = np.zeros((2, len(results), longest))
+    spans = np.zeros(len(results))
+    for index, one in ((i, one) for i, some in enumerate(results) for one in some):
         length = len(one.overlaps)
         failures = np.flatnonzero(one.failed)
         for start in one.starts:
             after = failures[failures > start]
             end = int(after[0]) if len(after) else length
             whole = not len(after)
-            span = max(span, end - start)
+            spans[index] = max(spans[index], end - start)
             if not whole and rules.spare_late_failures and end + SKIP >= length:
                 whole = True
-                span = max(span, length - start)
+                spans[index] = max(spans[index], length - start)
             values = np.zeros(longest)
             values[1 : end - start] = one.overlaps[start + 1 : end]
             reach = length - start if whole else longest
             means = np.cumsum(values) / np.maximum(np.arange(longest), 1)
-            total[:reach] += means[:reach]
-            weight[:reach] += 1
-    return total[:span] / weight[:span]
+            total[index, :reach] += means[:reach]
+            weight[index, :reach] += 1
+    return total, weight, spans
+
+
+def _eao_curve(total: Any, weight: Any, spans: Any) -> Float[np.ndarray, " n"]:
+    """The EAO curve; at 0, the start frame alone, it is 0."""
+    span = int(spans.max())
+    return total.sum(axis=0)[:span] / weight.sum(axis=0)[:span]
+
+
+def _eao_bounds(total: Any, weight: Any, spans: Any, where: slice) -> Interval:
+    """The interval of EAO over sequences drawn with replacement; its mean is NaN."""
+    draws = draw_counts(len(total))
+    reached = np.arange(total.shape[1])[where] < ((draws > 0) * spans).max(axis=1)[:, None]
+    sums, runs = draws @ total[:, where], draws @ weight[:, where]
+    curves = np.divide(sums, runs, out=np.zeros_like(sums), where=reached & (runs > 0))
+    lengths = reached.sum(axis=1)
+    eao = curves.sum(axis=1)[lengths > 0] / lengths[lengths > 0]
+    low, high = np.quantile(eao, [0.025, 0.975]) if eao.size else (np.nan, np.nan)
+    return Interval(float("nan"), float(low), float(high))

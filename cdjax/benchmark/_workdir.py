@@ -37,6 +37,10 @@ EXPERIMENT = "experiment.json"
 TRACKER = "tracker.json"
 """The file that describes a tracker, in its folder."""
 
+_SETTINGS = (*IDENTITY, "units")
+_RECORD = ("config_hash", "boxes_sha256", "versions", "device", "frames")
+_TOLD = ("label", "sequence", "start", "seed", "kind", "error")
+
 _CLAIMS = "claims"
 _FAILURE = ".failure"
 
@@ -177,7 +181,9 @@ def open_workdir(
     make_folder(path)
     with claim(path / _CLAIMS / "experiment.lock", wait=True):
         place = path / EXPERIMENT
-        stored = read_json(place) if place.exists() else {**settings, "units": {}}
+        stored = {**settings, "units": {}}
+        if place.exists():
+            stored = read_json(place, required=_SETTINGS)
         compare(place, stored, settings, IDENTITY)
         stored["dataset_root"] = settings["dataset_root"]
         wanted = {path / k / TRACKER: finite(dict(v)) for k, v in trackers.items()}
@@ -262,24 +268,27 @@ def load_workdir(path: Path) -> Experiment:
       path: a folder that `cdjax evaluate` or `experiments/run_benchmark.py` made.
 
     Returns:
-      What it holds. A result whose file does not agree with its record is among the failures.
+      What it holds. A result whose file does not agree with its record, and one whose record
+      is damaged, is among the failures.
 
     Raises:
       InputError: if it is no such folder.
     """
-    stored = read_json(path / EXPERIMENT)
+    stored = read_json(path / EXPERIMENT, required=_SETTINGS)
     settings = {key: value for key, value in stored.items() if key != "units"}
     trackers: dict[str, dict[str, Any]] = {}
     runs: list[Run] = []
     failures: list[dict[str, Any]] = []
     pending: list[Unit] = []
     for label, rows in stored["units"].items():
-        trackers[label] = read_json(path / label / TRACKER)
+        trackers[label] = read_json(path / label / TRACKER, required=("config_hash",))
         for row in rows:
             unit = Unit(label, *row)
             files = files_of(path, unit)
             try:
                 run = read_run(path, unit, trackers[label], protocol=settings["protocol"])
+                failed = run is None and files.failure.exists()
+                failure = read_json(files.failure, required=_TOLD) if failed else None
             except InputError as error:
                 failures.append(
                     {**unit._asdict(), "kind": "", "error": str(error), "traceback": ""}
@@ -287,8 +296,8 @@ def load_workdir(path: Path) -> Experiment:
                 continue
             if run is not None:
                 runs.append(run)
-            elif files.failure.exists():
-                failures.append(read_json(files.failure))
+            elif failure is not None:
+                failures.append(failure)
             else:
                 pending.append(unit)
     return Experiment(path, settings, trackers, runs, failures, pending)
@@ -312,7 +321,9 @@ def read_run(workdir: Path, unit: Unit, tracker: Mapping[str, Any], *, protocol:
     files = files_of(workdir, unit)
     if not files.record.exists():
         return None
-    record = read_json(files.record)
+    record = read_json(files.record, required=_RECORD)
+    if not isinstance(record["versions"], dict):
+        raise InputError(f"{files.record}: its versions are no object; run the experiment again")
     if record.get("config_hash") != tracker["config_hash"]:
         raise InputError(f"{files.record}: of another config than {TRACKER}; run it again")
     try:
@@ -342,8 +353,19 @@ def _parse_boxes(text: str, path: Path) -> Boxes:
     return from_otb(rows)
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Reads an object from one of our files; InputError if it is not there or damaged."""
+def read_json(path: Path, *, required: Iterable[str] = ()) -> dict[str, Any]:
+    """Reads an object from one of our files.
+
+    Args:
+      path: the file.
+      required: keys that it must have.
+
+    Returns:
+      The object.
+
+    Raises:
+      InputError: if it is not there, damaged, or lacks a key.
+    """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
@@ -354,4 +376,6 @@ def read_json(path: Path) -> dict[str, Any]:
         raise InputError(f"{path}: cannot be read ({error}); remove it and run again") from error
     if not isinstance(content, dict):
         raise InputError(f"{path}: does not hold an object; remove it and run again")
+    if lacking := [key for key in required if key not in content]:
+        raise InputError(f"{path}: lacks {', '.join(lacking)}; remove it and run again")
     return content

@@ -7,6 +7,7 @@ from typing import Any
 
 from cdjax._errors import InputError
 from cdjax.benchmark._datasets import DATASETS
+from cdjax.cli import _interrupt
 from cdjax.cli._track import positive
 
 
@@ -76,7 +77,15 @@ def run(args: argparse.Namespace) -> int:
         bare = [entry.name for entry in entries if not entry.params]
         if bare:
             print(f"--weights is not used by {', '.join(bare)}, which need none")
-    with Progress(sys.stdout) as watch:
+
+    class Interruptible(Progress):
+        """Progress that also asks for a signal that went astray."""
+
+        def frame(self, unit: Any, done: int, of: int) -> None:
+            _interrupt.check()
+            super().frame(unit, done, of)
+
+    with Interruptible(sys.stdout) as watch:
         summary = evaluate(
             entries,
             targets,
@@ -121,7 +130,8 @@ def table(summary: dict[str, Any]) -> str:
         named = [*row["sequences"].items(), ("mean", row)]
         lines += [
             f"{name:{width}} {f['success_auc']:5.3f}  {f['precision_20']:5.3f} "
-            f"{f['mean_channels']:9.1f} {f['fps']:7.1f} {f['frames']:7d}"
+            f"{f['mean_channels']:9.1f} {'-' if f['fps'] is None else format(f['fps'], '.1f'):>7} "
+            f"{f['frames']:7d}"
             for name, f in named
         ]
         lines.append("")

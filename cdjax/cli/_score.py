@@ -1,6 +1,7 @@
 """`cdjax score`: result files of any tracker against annotations; no frames needed."""
 
 import argparse
+import math
 import textwrap
 from collections.abc import Mapping
 from pathlib import Path
@@ -238,7 +239,7 @@ def _pair_table(pairs: list[dict[str, Any]], first: str, preset: str) -> str:
                 f"{pair['label']} - {first}",
                 pair["group"],
                 f"{pair['num_sequences']}",
-                _TITLES[pair["figure"]],
+                str(_TITLES.get(pair["figure"], pair["figure"])),
                 _interval(pair["difference"], "{:+.4f}"),
                 f"{pair['wins']}/{pair['losses']}/{pair['ties']}",
                 f"{pair['p_value']:.4f}",
@@ -268,24 +269,35 @@ def _remarks(label: str, table: Any, num_sequences: int) -> str:
 def _score_vot(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
     """Scores VOT's rows: what goes to JSON, and the text."""
     from cdjax.benchmark._annotations import load_annotations
+    from cdjax.benchmark._entrants import weighted_figures
     from cdjax.benchmark._foreign import read_vot_results
     from cdjax.benchmark._vot_scores import score_supervised, score_unsupervised
 
+    if args.attributes and args.no_reset:
+        raise InputError("--attributes: results without restarts have no figures by attribute")
     year, preset = _VOT_YEARS[args.dataset], args.preset or "challenge"
     sequences = load_annotations(args.dataset, folder=args.annotations)
     results, cells, remarks, rules = [], [], [], {}
+    figures: dict[str, dict[str, dict[str, float]]] = {}
     for label, path in _labels(args.results).items():
         runs = read_vot_results(path, sequences)
         if args.no_reset:
             single = {name: repetitions[0] for name, repetitions in runs.items()}
             score: Any = score_unsupervised(single, sequences, preset=preset)
-            cells.append([label, f"{score.average_overlap:.4f}"])
+            intervals = {"average_overlap": _overlap_interval(score)}
+            figures[label] = {"overlap": score.per_sequence}
             more = [name for name, repetitions in runs.items() if len(repetitions) > 1]
             if more:
                 remarks.append(f"{label}: only the first repetition: {', '.join(more)}")
         else:
             score = score_supervised(runs, sequences, year=year, preset=preset)
-            cells.append([label, *_vot_cells(score)])
+            intervals = {"eao": score.eao_bounds, **weighted_figures(score)}
+            figures[label] = {
+                key: {name: getattr(one, key) for name, one in score.per_sequence.items()}
+                for key in ("accuracy", "failures")
+            }
+        shown = [_interval(interval._asdict(), "{:.4f}") for interval in intervals.values()]
+        cells.append([label, *shown, *([] if args.no_reset else [f"{score.failures:g}"])])
         cells[-1][1:1] = [f"{len(score.per_sequence)} of {len(sequences)}"]
         cells[-1].append(preset)
         if args.attributes and not args.no_reset:
@@ -295,35 +307,65 @@ def _score_vot(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
             ]
         rules = score.rules
         remarks += [f"{label}: left out, {name}: {why}" for name, why in score.omitted.items()]
-        results.append({"label": label, "path": str(path), **_plain(score)})
-    figures = (
-        ["average overlap"] if args.no_reset else ["EAO", "accuracy", "robustness", "failures"]
-    )
-    table = _aligned([["results", "sequences", *figures, "preset"], *cells])
-    if not args.no_reset:
-        table += "\n[95 % bootstrap interval over sequences; EAO has none]"
-    parts = [_header(rules), table, *map(_wrapped, remarks)]
-    content = {"dataset": args.dataset, "preset": rules, "results": results}
+        results.append(
+            {"label": label, "path": str(path), **_plain(score), "intervals": _plain(intervals)}
+        )
+    heads = ["average overlap"] if args.no_reset else ["EAO", "accuracy", "robustness", "failures"]
+    table = _aligned([["results", "sequences", *heads, "preset"], *cells])
+    table += "\n[95 % bootstrap interval over sequences]"
+    pairs = _vot_pairs(figures, args.dataset)
+    parts = [_header(rules), table]
+    parts += [_pair_table(pairs, next(iter(figures)), preset)] if pairs else []
+    parts += map(_wrapped, remarks)
+    content = {
+        "dataset": args.dataset,
+        "preset": rules,
+        "intervals": _INTERVALS,
+        "results": results,
+        "compared_with_first": pairs,
+    }
     return content, "\n\n".join(parts)
 
 
-def _vot_cells(score: Any) -> list[str]:
-    """EAO, accuracy, robustness (failures per 100 frames) and failures."""
+def _overlap_interval(score: Any) -> Any:
+    """The average overlap with its interval."""
     from cdjax.benchmark._statistics import bootstrap
 
-    figures = list(score.per_sequence.values())
-    counted = [f for f in figures if f.num_counted > 0]
-    accuracy = bootstrap(
-        [f.accuracy for f in counted], weights=[f.num_counted for f in counted]
-    )._replace(mean=score.accuracy)
-    frames = [f.num_frames for f in figures]
-    rate = bootstrap([100 * f.failures / f.num_frames for f in figures], weights=frames)
-    return [
-        f"{score.eao:.4f}",
-        _interval(accuracy._asdict(), "{:.4f}"),
-        _interval(rate._asdict(), "{:.4f}"),
-        f"{score.failures:g}",
-    ]
+    weights = [score.weights[name] for name in score.per_sequence]
+    found = bootstrap(list(score.per_sequence.values()), weights=weights)
+    return found._replace(mean=score.average_overlap)
+
+
+def _vot_pairs(
+    figures: Mapping[str, Mapping[str, Mapping[str, float]]], group: str
+) -> list[dict[str, Any]]:
+    """Every tracker against the first, on the sequences where both have the figure."""
+    from cdjax.benchmark._statistics import compare_paired
+
+    (_, first), *others = figures.items()
+    pairs = []
+    for label, other in others:
+        for figure, values in other.items():
+            there = first[figure]
+            both = [
+                name
+                for name, value in values.items()
+                if name in there and math.isfinite(value) and math.isfinite(there[name])
+            ]
+            paired = compare_paired([values[n] for n in both], [there[n] for n in both])
+            if figure == "failures":  # fewer are better
+                paired = paired._replace(wins=paired.losses, losses=paired.wins)
+            pairs.append(
+                {
+                    "label": label,
+                    "group": group,
+                    "figure": figure,
+                    "num_sequences": len(both),
+                    **paired._asdict(),
+                    "difference": paired.difference._asdict(),
+                }
+            )
+    return pairs
 
 
 def _plain(value: Any) -> Any:

@@ -1,5 +1,7 @@
 """Response to box."""
 
+from cdjax.locate._newton import SeriesPeak as SeriesPeak
+from cdjax.locate._newton import find_series_peak as find_series_peak
 from cdjax.locate._peak import Peak as Peak
 from cdjax.locate._peak import find_peak as find_peak
 from cdjax.locate._peak import peak_to_sidelobe as peak_to_sidelobe
@@ -15,9 +17,11 @@ from cdjax.locate._update_box import update_box as update_box
 __all__ = [
     "Peak",
     "ScaleFilter",
+    "SeriesPeak",
     "clamp_scale",
     "find_peak",
     "find_scale",
+    "find_series_peak",
     "peak_to_sidelobe",
     "scale_factors",
     "scale_response",

@@ -9,11 +9,15 @@ from cdjax.trackers._cacf import cacf as cacf
 from cdjax.trackers._deepcd import DeepCDConfig as DeepCDConfig
 from cdjax.trackers._deepcd import DeepCDState as DeepCDState
 from cdjax.trackers._deepcd import deepcd as deepcd
+from cdjax.trackers._eco import ECOConfig as ECOConfig
+from cdjax.trackers._eco import ECOState as ECOState
+from cdjax.trackers._eco import eco as eco
 from cdjax.trackers._model import model_bytes as model_bytes
 from cdjax.trackers._names import backbone_of as backbone_of
 from cdjax.trackers._names import list_trackers as list_trackers
 from cdjax.trackers._names import make as make
 from cdjax.trackers._names import network_of as network_of
+from cdjax.trackers._names import optional_weights_of as optional_weights_of
 from cdjax.trackers._run import resume as resume
 from cdjax.trackers._run import track as track
 
@@ -22,16 +26,20 @@ __all__ = [
     "CACFState",
     "DeepCDConfig",
     "DeepCDState",
+    "ECOConfig",
+    "ECOState",
     "TrackOutput",
     "Tracker",
     "TrackerState",
     "backbone_of",
     "cacf",
     "deepcd",
+    "eco",
     "list_trackers",
     "make",
     "model_bytes",
     "network_of",
+    "optional_weights_of",
     "resume",
     "track",
 ]

@@ -125,6 +125,8 @@ class DeepCDConfig:
         require(self.supersample >= 1, "supersample", "use 1 or more")
         require(self.patch_px >= 16, "patch_px", "use at least 16 px")
         require(self.grid >= 8, "grid", "use at least 8 cells")
+        whole = self.network != "hog" or self.patch_px % self.grid == 0
+        require(whole, "patch_px", f"HOG takes multiples of grid={self.grid}")
         require(self.prefix_slack >= 0, "prefix_slack", "use 0 or more")
         require(self.max_rounds >= 1, "max_rounds", "use 1 or more")
         require(

@@ -47,7 +47,7 @@ def model_bytes(backbone: deep_features.Backbone, params: Params, state: Any) ->
     slots = len(state.selected)
     # What has a slot a channel counts by the channels in use, the rest whole.
     filter_bytes = sum(
-        leaf.nbytes * count // slots if leaf.shape[0] == slots else leaf.nbytes
+        leaf.nbytes * count // slots if leaf.shape[:1] == (slots,) else leaf.nbytes
         for leaf in jax.tree.leaves(state.model)
     )
     conv_bytes = 0

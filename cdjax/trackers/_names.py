@@ -13,6 +13,7 @@ from cdjax._errors import InputError
 from cdjax.trackers._base import Tracker
 from cdjax.trackers._cacf import CACFConfig, cacf
 from cdjax.trackers._deepcd import DeepCDConfig, deepcd
+from cdjax.trackers._eco import ECOConfig, eco
 
 _NETWORKS = {
     "V": "vgg19",
@@ -168,7 +169,7 @@ def _resolve(name: str, options: dict[str, Any]) -> tuple[_Family, Any]:
         if match := re.fullmatch(family.pattern, base):
             break
     else:
-        raise _unknown(name, "names are FAMILY-NETWORK-LAYERS, CACF or CACF-CD")
+        raise _unknown(name, "names are FAMILY-NETWORK-LAYERS, CACF, CACF-CD or ECO-HC")
     config = family.config_class(**family.defaults(name, match))
     known = {field.name: field for field in dataclasses.fields(config)}
     for field in family.named:
@@ -212,6 +213,12 @@ def _cacf_defaults(name: str, match: re.Match[str]) -> dict[str, Any]:
     """CACF distils nothing."""
     del name
     return _CACF_CD if match[1] else {}
+
+
+def _eco_defaults(name: str, match: re.Match[str]) -> dict[str, Any]:
+    """The config's own defaults are those of the hand-crafted features."""
+    del name, match
+    return {}
 
 
 def _defaults(family: str, network: str, layers: tuple[str, ...]) -> dict[str, Any]:
@@ -278,6 +285,14 @@ _FAMILIES = (
         factory=cacf,
         examples=("CACF", "CACF-CD"),
     ),
+    _Family(
+        pattern=r"ECO-HC",
+        config_class=ECOConfig,
+        named=("network", "layers"),
+        defaults=_eco_defaults,
+        factory=eco,
+        examples=("ECO-HC",),
+    ),
 )
 
 
@@ -286,9 +301,9 @@ def make(name: str, **options: Any) -> Tracker:
 
     FAMILY-NETWORK-LAYERS: FAMILY is CF2 or DeepCD; NETWORK is V (VGG-19), M (VGG-M), S
     (SqueezeNet 1.0), S1.1 or H (HOG, no layers); LAYERS joins layers by +, as 11 for conv1_1,
-    Fire3, or All. CACF and CACF-CD take no network. Options of the config (`DeepCDConfig`,
-    `CACFConfig`) follow as keywords or in the name, as in "DeepCD-V-11+12+21:select=random,seed=1"
-    and "CACF:grid_hw=24x36".
+    Fire3, or All. CACF, CACF-CD and ECO-HC take no network. Options of the config
+    (`DeepCDConfig`, `CACFConfig`, `ECOConfig`) follow as keywords or in the name, as in
+    "DeepCD-V-11+12+21:select=random,seed=1" and "CACF:grid_hw=24x36".
 
     Args:
       name: the name.
@@ -319,6 +334,21 @@ def network_of(name: str) -> str | None:
     """
     backbone = config_of(name).backbone
     return backbone.network if backbone.needs_weights else None
+
+
+def optional_weights_of(name: str) -> str | None:
+    """Names weights that a tracker makes use of but can do without.
+
+    Args:
+      name: the tracker's name, see `make`.
+
+    Returns:
+      The weights, as `load_params` names them, such as "colornames"; None where there are none.
+
+    Raises:
+      InputError: for an unknown name.
+    """
+    return getattr(config_of(name), "optional_weights", None)
 
 
 def backbone_of(

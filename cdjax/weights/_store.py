@@ -205,11 +205,14 @@ def find_weights(name_or_path: str | Path, *, directory: Path | None = None) -> 
     if bare and (root / name / _MANIFEST).is_file():
         return root / name
     stored, damaged = _scan(root)
-    # A network's name stands for whatever is stored of that network: the most layers, if several.
+    # A network's name stands for whatever is stored of that network: of several the one with the
+    # most layers, and of those one whose file is known.
     same = [found for found in stored if found.network == name]
     if same:
-        depth = lambda found: _layers_of(found.network).index(found.deepest_layer)
-        return root / max(same, key=depth).name
+        known = {source.sha256 for source in known_sources().values()}
+        depth = lambda found: _layers_of(name).index(found.deepest_layer)
+        rank = lambda found: (depth(found), found.source_sha256 in known)
+        return root / max(same, key=rank).name
     if path.is_file() or (path.is_dir() and not (bare and name in _STORED)):
         return path
     names = ", ".join(manifest.name for manifest in stored) or "nothing"

@@ -91,6 +91,33 @@ def test_the_script_tells_bad_input_in_one_line(tmp_path):
     assert not (tmp_path / "w").exists()
 
 
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (["--config={tmp}/none.py"], "none.py"),
+        (["--config={tmp}/empty.py"], "has no attribute 'get_config'"),
+        (["--config={tmp}/bare.py"], "the config lacks trackers, dataset, protocol"),
+        (["--nope=1"], "Unknown command line flag 'nope'"),
+        (["--max_frames=0"], "--max_frames=0: 0 is not a positive integer"),
+        (["--config.nope=1"], "nope"),
+        ([], "--config must have a value"),
+    ],
+)
+def test_the_script_tells_bad_flags_and_configs_in_one_line(tmp_path, flags, told):
+    (tmp_path / "empty.py").write_text("")
+    text = "import ml_collections\n\ndef get_config():\n    return ml_collections.ConfigDict()\n"
+    (tmp_path / "bare.py").write_text(text)
+    words = command("public", tmp_path / "w", tmp_path)
+    if not flags or flags[0].startswith("--config="):
+        words = [word for word in words if not word.startswith("--config")]
+    words += [flag.format(tmp=tmp_path) for flag in flags]
+    run = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert run.returncode == 2, run.stderr
+    assert run.stderr.startswith("run_benchmark: error: ")
+    assert told in run.stderr
+    assert run.stderr.count("\n") == 1
+
+
 def finished(workdir):
     return {
         str(path.relative_to(workdir)): hashlib.sha256(path.read_bytes()).hexdigest()

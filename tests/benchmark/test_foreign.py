@@ -1,3 +1,6 @@
+import io
+import zipfile
+
 import numpy as np
 import pytest
 
@@ -74,6 +77,39 @@ def test_npz(tmp_path):
         read_results(path, KNOWN)
 
 
+def test_damaged_npz(tmp_path):
+    path = tmp_path / "T.npz"
+    np.savez_compressed(path, Basketball=np.random.default_rng(0).normal(size=(200, 4)))
+    whole = path.read_bytes()
+    header = npy_header(ROWS)
+    method = bytearray(whole)
+    method[whole.index(b"PK\x01\x02") + 10] = 99
+    method[8] = 99
+    damaged = {
+        "zlib": whole[:80] + b"\xff" * 40 + whole[120:],
+        "NotImplementedError": bytes(method),
+        "zip of a bad header": zipped("Basketball.npy", header.replace(b"}", b"(")),
+    }
+    for content in damaged.values():
+        path.write_bytes(content)
+        with pytest.raises(InputError, match=r"T.npz: is not a whole .npz") as caught:
+            read_results(path, KNOWN)
+        assert "\n" not in str(caught.value)
+
+
+def npy_header(array):
+    stream = io.BytesIO()
+    np.save(stream, array)
+    return stream.getvalue()
+
+
+def zipped(name, content):
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as file:
+        file.writestr(name, content)
+    return stream.getvalue()
+
+
 @pytest.mark.parametrize(
     ("files", "words"),
     [
@@ -85,6 +121,7 @@ def test_npz(tmp_path):
         ({"Basketball.txt": "1\n1,2,3,4\n"}, "Basketball.txt:1: 1 numbers .*; is it a VOT result"),
         ({"Basketball.txt": "1,2,3,4\nx,y,w,h\n"}, "Basketball.txt:2: 'x,y,w,h' is not a row of"),
         ({"Jogging.1.txt": "1,2,3,4", "Jogging-1.txt": "1,2,3,4"}, "are both Jogging-1"),
+        ({"CarDark.csv": "1,2,3,4", "CarDark.txt": "1,2,3,4"}, "CarDark.csv and CarDark.txt are"),
     ],
 )
 def test_bad_folders(tmp_path, files, words):

@@ -26,6 +26,7 @@ from cdjax.benchmark import (
 from cdjax.benchmark._entrants import VOT_PROTOCOLS, score_vot
 from cdjax.benchmark._grids import Column, Grid, to_csv, to_markdown, to_records
 from cdjax.benchmark._report import compare_grids
+from cdjax.benchmark._robustness import tre_starts
 from cdjax.benchmark._workdir import Experiment, Run
 
 TAGS = {"A": ("OCC", "SV"), "B": ("OCC",), "C": ("SV",), "D": ()}
@@ -204,8 +205,8 @@ def test_plots_tell_how_to_get_matplotlib(monkeypatch):
         draw_report(report_of(), formats=("svg",))
 
 
-def run_of(label, sequence, boxes, *, seed=0, start=None):
-    record = {"frames": 40, "num_channels": 4, "channels_by_layer": {"one": 4}}
+def run_of(label, sequence, boxes, *, seed=0, start=None, **more):
+    record = {"frames": 40, "num_channels": 4, "channels_by_layer": {"one": 4}} | more
     return Run(label, sequence, start, seed, boxes, record, {"fps": 20.0})
 
 
@@ -213,7 +214,7 @@ def test_entrants_of_a_run_in_progress():
     settings = {"dataset": "otb", "protocol": "tre", "max_frames": None, "preset": "otb"}
     runs = [
         run_of("t", "A", HIT, start=0),
-        run_of("t", "A", HIT[30:], start=1),
+        run_of("t", "A", HIT[30:], start=1, first_frame=30),
         run_of("t", "B", HIT, start=0),
     ]
     failure = {"label": "t", "sequence": "C", "start": 0, "seed": 0, "kind": "E", "error": "x"}
@@ -231,12 +232,67 @@ def test_entrants_of_a_run_in_progress():
     assert entrants_of(ope, SEQUENCES, benchmark="otb100")[0].paper == {"success": 0.5}
 
 
+@pytest.mark.parametrize("protocol", ["ope", "vot_supervised", "tre"])
+def test_seeds_that_are_not_there_are_listed(protocol):
+    settings = {"dataset": "otb", "protocol": protocol, "max_frames": None, "preset": "otb"}
+    boxes = [1, *([HIT[0]] * 39)] if protocol == "vot_supervised" else HIT
+    starts = {"first_frame": 0} if protocol == "tre" else {}
+    runs = [run_of("t", n, boxes, **starts) for n in ("A", "B", "C")]
+    runs.append(run_of("t", "C", boxes, seed=1, **starts))
+    failure = {"label": "t", "sequence": "A", "start": None, "seed": 1, "kind": "", "error": "boom"}
+    pending = [Unit("t", "B", 0, 1)]
+    experiment = Experiment(Path("w"), settings, {"t": {}}, runs, [failure], pending)
+    entrants = entrants_of(experiment, SEQUENCES)
+    if protocol == "vot_supervised":
+        truth = [s._replace(hw=(200, 200)) for s in SEQUENCES]
+        ((scored,), _) = score_vot(entrants, truth, protocol=protocol)
+    else:
+        scored = score_entrant(entrants[0], SEQUENCES)
+    assert set(scored.values) == {"A", "B", "C"}
+    assert scored.notes == {
+        "A": "1 of 2 seeds: seed 1 failed: boom",
+        "B": "1 of 2 seeds: seed 1 not run yet",
+    }
+
+
+def moving(num_frames):
+    return np.array([[10.0 + 5 * i, 10, 20, 20] for i in range(num_frames)])
+
+
+def tre_of(runs):
+    settings = {"dataset": "otb", "protocol": "tre", "max_frames": None, "preset": "otb"}
+    experiment = Experiment(Path("w"), settings, {"t": {}}, runs, [], [])
+    return lambda truth: entrants_of(experiment, [Sequence("A", (), truth)])[0]
+
+
+def test_later_starts_stay_where_they_were_in_longer_ground_truth():
+    starts = tre_starts(moving(40))
+    cut = [(start, moving(40)[first:], first) for start, first in enumerate(starts)]
+    told = {"sequence_frames": 40}
+    runs = [run_of("t", "A", b, start=s, first_frame=f, **told) for s, b, f in cut]
+    scored = score_entrant(tre_of(runs)(moving(60)), [Sequence("A", (), moving(60))])
+    assert scored.values["A"]["success_auc"] == pytest.approx(GOOD)
+    assert scored.notes == {"A": "ran over 40 of 60 frames: only these are scored"}
+    old = tre_of([run_of("t", "A", boxes, start=start) for start, boxes, _ in cut])
+    assert [attempt.first_frame for attempt in old(moving(40)).attempts["A"]] == starts
+    refused = old(moving(60))
+    assert not refused.attempts
+    assert "does not say where the run starts" in refused.missing["A"]
+
+
 def test_imported_results_name_what_belongs_nowhere(tmp_path):
     for name in ("A", "Zebra"):
         np.savetxt(tmp_path / f"{name}.txt", HIT + [1, 1, 0, 0], delimiter=",")
     one, others = import_entrant("x", tmp_path, SEQUENCES)
     assert others == ["Zebra"]
     assert score_entrant(one, SEQUENCES).values["A"]["success_auc"] == pytest.approx(GOOD)
+
+
+@pytest.mark.parametrize("protocol", ["sre", "tre"])
+def test_one_pass_is_not_compared_with_many_starts(tmp_path, protocol):
+    np.savetxt(tmp_path / "A.txt", HIT, delimiter=",")
+    with pytest.raises(InputError, match=f"one pass .* over the starts of {protocol}"):
+        import_entrant("x", tmp_path, SEQUENCES, protocol=protocol)
 
 
 def test_vot_figures_are_over_the_common_sequences():

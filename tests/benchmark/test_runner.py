@@ -1,5 +1,7 @@
+import gc
 import itertools
 
+import jax
 import numpy as np
 import pytest
 from fake_tracker import make_tracker
@@ -37,6 +39,17 @@ def test_second_sequence_of_the_canvas_compiles_nothing():
     assert len(traced) == 3
     list(run(tracker, PARAMS, frames_of([2] * 5, hw=(50, 200)), BOX))
     assert len(traced) == 6
+
+
+def test_programs_that_made_room_are_freed():
+    # Though their function, as a tracker's, lives on: each holds memory maps, which are limited.
+    programs, fn = _Programs(2), lambda x: x + 1
+    alive = jax.devices()[0].client.live_executables
+    before = len(alive())
+    for size in range(1, 7):
+        programs.compiled(fn, np.zeros(size, np.float32))
+    gc.collect()
+    assert len(alive()) - before <= 2
 
 
 def test_old_programs_make_room():

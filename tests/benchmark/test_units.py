@@ -188,6 +188,8 @@ def test_later_starts_have_fewer_frames(dataset, write_otb):
     assert [len(r.boxes) for r in runs] == [24, 23, 22, 21, 20]
     assert [r.boxes[0, 0] for r in runs] == [4, 5, 6, 7, 8]
     assert all(r.record["scores"]["precision_20"] == 1 for r in runs)
+    assert [r.record["first_frame"] for r in runs] == [0, 1, 2, 3, 4]
+    assert {r.record["sequence_frames"] for r in runs} == {24}
     settings["max_frames"] = 6
     tally = run_experiment(dataset / "s", entries()[:1], targets, settings=settings)
     assert "too short" in tally.failures[0]["error"]

@@ -2,10 +2,13 @@ import numpy as np
 import pytest
 
 from cdjax._errors import InputError
+from cdjax.benchmark._entrants import weighted_figures
 from cdjax.benchmark._sequence import Sequence
-from cdjax.benchmark._vot_scores import score_supervised, score_unsupervised
+from cdjax.benchmark._statistics import bootstrap, draw_counts
+from cdjax.benchmark._vot_scores import accuracy_parts, score_supervised, score_unsupervised
 
 BOX = np.array([10.0, 10.0, 20.0, 20.0])
+POLYGON = np.array([10.0, 10.0, 30.0, 10.0, 30.0, 30.0, 10.0, 30.0])  # BOX
 HALF = np.array([10.0, 10.0, 20.0, 10.0])  # overlap 1/2
 
 
@@ -58,6 +61,38 @@ def test_means_over_frames_or_over_sequences():
     assert np.isnan(pooled.per_sequence["c"].accuracy)
 
 
+@pytest.mark.parametrize("preset", ["challenge", "vot-toolkit"])
+def test_interval_is_of_the_statistic_of_the_preset(preset):
+    truth = [make_sequence("a", 110), make_sequence("b", 21), make_sequence("c", 10)]
+    failing = [1, *[HALF] * 10, 2, 0, 0, 0, 0, 1, *[BOX] * 4]
+    runs = {"a": [[1, *[BOX] * 109]], "b": [[1, *[HALF] * 20], failing], "c": [[1, *[HALF] * 9]]}
+    score = score_supervised(runs, truth, preset=preset)
+    values, weights = accuracy_parts(score)
+    np.testing.assert_allclose(np.average(values, weights=weights), score.accuracy)
+    interval = weighted_figures(score)["accuracy"]
+    assert interval == bootstrap(values, weights=weights)._replace(mean=score.accuracy)
+    assert (interval.low == 0.0) == (preset == "vot-toolkit")  # c has no frame that counts
+
+
+@pytest.mark.parametrize("preset", ["challenge", "vot-toolkit"])
+def test_interval_of_eao_is_that_of_drawn_sequences(preset):
+    truth = [make_sequence("a", 30), make_sequence("b", 21), make_sequence("c", 9)]
+    failing = [1, *[HALF] * 10, 2, 0, 0, 0, 0, 1, *[BOX] * 4]
+    runs = {"a": [1, *[BOX] * 29], "b": failing, "c": [1, *[HALF] * 8]}
+    options = {"preset": preset, "interval": (6, 25)}
+    score = score_supervised(runs, truth, **options)
+    drawn = []
+    patterns, times = np.unique(draw_counts(3), axis=0, return_counts=True)
+    for counts in patterns.astype(int):
+        some = [(f"{s.name}{i}", s) for s, n in zip(truth, counts, strict=True) for i in range(n)]
+        copies = [s._replace(name=name) for name, s in some]
+        drawn.append(score_supervised({n: runs[s.name] for n, s in some}, copies, **options).eao)
+    whole = np.repeat(drawn, times)
+    expected = np.quantile(whole, [0.025, 0.975])
+    np.testing.assert_allclose(score.eao_bounds[1:], expected, rtol=1e-6)
+    assert score.eao_bounds.mean == score.eao
+
+
 def test_interval_of_the_year():
     rows = [1, *[BOX] * 49, 2, *[0] * 4, 1, *[BOX] * 400]  # one run of 49, one of 400
     curve = (1 + 49 / np.maximum(np.arange(401), 49)) / 2
@@ -98,6 +133,23 @@ def test_what_is_left_out_is_said():
         score_supervised(runs, truth, year=2014)
     with pytest.raises(InputError, match="no VOT preset 'toolkit'; did you mean vot-toolkit"):
         score_supervised(runs, truth, preset="toolkit")
+
+
+def test_results_of_the_other_experiment_are_left_out():
+    away = BOX + [50, 0, 0, 0]
+    truth = [make_sequence(name, 12) for name in "abc"]
+    truth[1] = truth[1]._replace(regions=(*truth[1].regions[:-3], *[POLYGON] * 3))
+    truth[2] = truth[2]._replace(regions=(*truth[2].regions[:-1], np.full(4, np.nan)))
+    runs = {"a": [1, *[BOX] * 11], "b": [1, *[BOX] * 8, *[away] * 3], "c": [1, *[BOX] * 10, away]}
+    score = score_supervised(runs, truth)
+    assert list(score.per_sequence) == ["a", "c"]
+    assert score.omitted["b"].startswith("row 10 is off the target but no failure")
+    touching = [1, *[BOX] * 8, *[BOX + [20.5, 0, 0, 0]] * 3]
+    assert not score_supervised({"a": touching}, truth[:1]).omitted
+    failing = [1, *[BOX] * 4, 2, 0, 0, 0, 0, 1, BOX]
+    plain = score_unsupervised({"a": runs["a"], "b": failing}, truth[:2])
+    assert list(plain.per_sequence) == ["a"]
+    assert plain.omitted["b"].startswith("row 6 is a failure: a supervised result")
 
 
 def test_without_restarts():

@@ -73,6 +73,11 @@ def test_resume_keeps_finished_runs_and_a_plain_call_does_not(otb, tmp_path, cap
     summary = json.loads((tmp_path / "r" / "summary.json").read_text())
     assert set(summary["trackers"][0]["sequences"]) == {"A", "Two-1", "Two-2"}
     assert len(load_workdir(tmp_path / "r").runs) == 3
+    times.unlink()
+    assert evaluate(otb, tmp_path / "r", "--resume") == 0
+    (row,) = json.loads((tmp_path / "r" / "summary.json").read_text())["trackers"]
+    assert (row["sequences"]["A"]["fps"], row["frames"]) == (None, 18)
+    assert row["fps"] > 0  # of the other two
     assert evaluate(otb, tmp_path / "r", "--sequences", "A") == 0
     assert times.stat().st_mtime_ns != first
     capsys.readouterr()

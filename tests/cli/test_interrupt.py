@@ -17,10 +17,16 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 @pytest.fixture
 def handled():
-    before = [signal.getsignal(number) for number in SIGNALS]
+    # A shell's background job ignores SIGINT, as its children do: only defaults are replaced.
+    found = [signal.getsignal(number) for number in SIGNALS]
+    before = [signal.default_int_handler, signal.SIG_DFL]
+    for number, handler in zip(SIGNALS, before, strict=True):
+        signal.signal(number, handler)
     with _interrupt.handled():
         yield
     assert [signal.getsignal(number) for number in SIGNALS] == before
+    for number, handler in zip(SIGNALS, found, strict=True):
+        signal.signal(number, handler)
 
 
 @pytest.mark.usefixtures("handled")

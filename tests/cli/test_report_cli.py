@@ -143,6 +143,30 @@ def test_bad_places(workdir, tmp_path, capsys):
     assert (tmp_path / "file").read_text() == "kept"
 
 
+def test_damaged_files_of_an_experiment(workdir, capsys):
+    first = workdir / NAMES[0]
+    compared = ["compare", str(first), str(workdir / NAMES[1])]
+    record = json.loads((first / "A.json").read_text())
+    del record["versions"]
+    write_json(first / "A.json", record)
+    (first / "Two-1.json").unlink()
+    write_json(first / "Two-1.failure.json", {})
+    assert report(workdir) == 0
+    out = capsys.readouterr().out
+    assert "- runs: 4 of 6 done, 0 pending, 2 failed" in out
+    assert "A.json: lacks versions; remove it and run again" in out
+    assert "Two-1.failure.json: lacks label, sequence" in out
+    assert main(compared) == 0
+    capsys.readouterr()
+    for path in (first / "tracker.json", workdir / "experiment.json"):
+        write_json(path, {})
+        for words in (["report", str(workdir)], compared):
+            assert main(words) == 2
+            err = capsys.readouterr().err
+            assert f"{path.name}: lacks " in err
+            assert err.count("\n") == 1
+
+
 def test_compare(workdir, capsys):
     a, b = (str(workdir / name) for name in NAMES)
     assert main(["compare", a, b]) == 0

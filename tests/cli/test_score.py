@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -145,6 +146,46 @@ def test_vot(vot, capsys):
     assert result["robustness"] == pytest.approx(100 / 32)
     assert main([*where, "--results", str(vot)]) == 2
     assert "no results" in capsys.readouterr().err
+    assert main([*where, "--results", str(vot / "T"), "--no-reset", "--attributes"]) == 2
+    assert "--attributes: results without restarts" in capsys.readouterr().err
+
+
+def test_vot_pairs_and_intervals(vot, capsys):
+    whole = "1\n" + "".join(f"{','.join(map(str, box))}\n" for box in BOXES.repeat(4, 0)[1:])
+    folder = vot / "U" / "ants1"
+    folder.mkdir(parents=True)
+    (folder / "ants1_001.txt").write_text(whole)
+    words = ["score", "--dataset", "vot2018", "--annotations", str(vot)]
+    words += ["--json", str(vot / "out.json"), "--results", str(vot / "U"), "--results"]
+    assert main([*words, str(vot / "T")]) == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["T", "-", "U", "vot2018", "1", "failures", "+1.0000"] in [row[:7] for row in rows]
+    content = json.loads((vot / "out.json").read_text())
+    accuracy, failures = content["compared_with_first"]
+    assert (accuracy["figure"], accuracy["ties"]) == ("accuracy", 1)
+    assert (failures["wins"], failures["losses"]) == (0, 1)  # fewer are better
+    intervals = content["results"][1]["intervals"]
+    assert set(intervals) == {"eao", "accuracy", "robustness"}
+    assert intervals["accuracy"] == {"mean": 1.0, "low": 1.0, "high": 1.0}
+    shutil.copytree(vot / "U", vot / "V")
+    assert main([*words, str(vot / "V"), "--no-reset"]) == 0
+    content = json.loads((vot / "out.json").read_text())
+    assert content["results"][0]["intervals"]["average_overlap"]["mean"] == 1.0
+    assert [pair["figure"] for pair in content["compared_with_first"]] == ["overlap"]
+
+
+@pytest.mark.parametrize("more", [[], ["--no-reset"]])
+def test_an_empty_vot_result_is_left_out(vot, capsys, more):
+    entries = json.loads((vot / "vot2018.json").read_text())
+    entries["ants3"] = entries["ants1"]
+    (vot / "vot2018.json").write_text(json.dumps(entries))
+    (vot / "T" / "baseline" / "ants3").mkdir()
+    (vot / "T" / "baseline" / "ants3" / "ants3_001.txt").write_text("\n")
+    whole = "1\n" + "5,5,30,40\n" * 31
+    (vot / "T" / "baseline" / "ants1" / "ants1_001.txt").write_text(whole)
+    words = ["score", "--dataset", "vot2018", "--annotations", str(vot)]
+    assert main([*words, "--results", str(vot / "T"), *more]) == 0
+    assert "T: left out, ants3: no rows" in capsys.readouterr().out
 
 
 @pytest.mark.data

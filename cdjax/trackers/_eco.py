@@ -1,0 +1,502 @@
+"""ECO: factorised continuous convolution filters, over hand-crafted or deep blocks."""
+
+import dataclasses
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from cdjax import crop, deep_features, filters, locate
+from cdjax._errors import InputError
+from cdjax._types import Array, Blocks, Box, Float, Int, Params, Shaped
+from cdjax.trackers._base import Tracker, TrackOutput
+
+_FLAT = 1e-3
+"""Peak of the scale filter's response below which a target counts as flat; about 1 elsewhere."""
+
+_GRAY = np.array([0.299, 0.587, 0.114], np.float32)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ECOConfig:
+    """What fixes ECO's shapes and algorithm; hashed by value. The defaults are ECO-HC's.
+
+    Blocks are, finest first: for "hog" colour in cells of `color_cell` px and HOG in cells of
+    `hog_cell`; for a network its layers and then HOG.
+
+    Attributes:
+      network: "hog", or the network whose layers are the blocks.
+      layers: its layers.
+      compressed: channels of each block after projection.
+      sample_px: side of the search patch, px; one for all targets, so that one program serves all
+        [1: five sizes from 164 to 212, by the target's area].
+      region_scale: side of the search region against the root of the box's area.
+      whole: samples begin at whole pixels, as in [1], instead of at the target's exact place.
+      supersample: samples along each side of a pixel of the patch that are averaged.
+      hog_cell: side of a cell of HOG, px.
+      color_cell: side of a cell of colour, px.
+      sigma: standard deviation of the label against the root of the box's area.
+      learning_rate: prior weight of a new sample.
+      num_slots: samples that the memory holds.
+      train_gap: frames left out between two trainings.
+      skip_after: frames, from the first, that all train before the gaps begin.
+      num_iters: steps of conjugate gradients a training.
+      init_iters: the same, in each round on the first frame.
+      init_rounds: Gauss-Newton rounds on the first frame.
+      forgetting: see `filters.train_eco`.
+      data_weight: see `filters.train_eco`.
+      reg_weight: see `filters.train_eco`.
+      projection_weight: see `filters.train_joint`.
+      projection_reg: see `filters.train_joint`.
+      reg_edge: see `filters.spatial_reg`.
+      reg_least: see `filters.spatial_reg`.
+      reg_sparsity: see `filters.spatial_reg`.
+      num_scales: scales searched by the filter itself, odd; where 1, the scale filter finds the
+        size.
+      scale_step: ratio of neighbouring scales.
+      scale_cells: rows and columns of the scale filter's model, cells of 4 px.
+      scale_rate: learning rate of the scale filter; 0 keeps the first frame's size where
+        `num_scales` is 1.
+      aux: returns the response map in `TrackOutput.aux`.
+
+    References:
+      [1] Danelljan et al., ECO: efficient convolution operators for tracking, 2017.
+    """
+
+    network: str = "hog"
+    layers: tuple[str, ...] = ("fhog",)
+    compressed: tuple[int, ...] = (3, 10)
+    sample_px: int = 198
+    region_scale: float = 4.3
+    whole: bool = True
+    supersample: int = 1
+    hog_cell: int = 6
+    color_cell: int = 4
+    sigma: float = 1 / 16
+    learning_rate: float = 0.009
+    num_slots: int = 30
+    train_gap: int = 5
+    skip_after: int = 10
+    num_iters: int = 5
+    init_iters: int = 15
+    init_rounds: int = 10
+    forgetting: float = 50.0
+    data_weight: float = 0.75
+    reg_weight: float = 0.25
+    projection_weight: float = 40.0
+    projection_reg: float = 1e-7
+    reg_edge: float = 1e-2
+    reg_least: float = 1e-4
+    reg_sparsity: float = 0.05
+    num_scales: int = 1
+    scale_step: float = 1.02
+    scale_cells: tuple[int, int] = (5, 5)
+    scale_rate: float = 0.025
+    aux: bool = False
+
+    def __post_init__(self) -> None:
+        def require(good: bool, name: str, remedy: str) -> None:
+            if not good:
+                raise InputError(f"{name}={getattr(self, name)!r}: {remedy}")
+
+        object.__setattr__(self, "layers", self.backbone.layers)
+        num_blocks = 1 + len(self.layers)
+        fits = len(self.compressed) == num_blocks and min(self.compressed) >= 1
+        require(fits, "compressed", f"give {num_blocks} numbers from 1, one a block")
+        require(self.hog_cell >= 2, "hog_cell", "use 2 px or more")
+        require(self.color_cell >= 1, "color_cell", "use 1 px or more")
+        if self.network == "hog":
+            finest = self.color_cell <= self.hog_cell
+            require(finest, "color_cell", "use at most hog_cell, so that colour is finest")
+        require(min(self.block_sides) >= 5, "sample_px", "use 5 cells or more")
+        most = [c for c, raw in zip(self.compressed, self.block_channels, strict=True) if c > raw]
+        require(not most, "compressed", f"use at most {self.block_channels}")
+        require(self.region_scale > 1, "region_scale", "use a number above 1")
+        require(0 < self.learning_rate < 1, "learning_rate", "use a number between 0 and 1")
+        require(0 <= self.scale_rate <= 1, "scale_rate", "use a number from 0 to 1")
+        odd = self.num_scales >= 1 and self.num_scales % 2 == 1
+        require(odd, "num_scales", "use an odd number from 1")
+        require(self.scale_step > 1, "scale_step", "use a ratio above 1")
+        require(self.num_slots >= 2, "num_slots", "use 2 or more")
+        for name in ("train_gap", "skip_after", "forgetting"):
+            require(getattr(self, name) >= 0, name, "use 0 or more")
+        for name in ("supersample", "num_iters", "init_iters", "init_rounds"):
+            require(getattr(self, name) >= 1, name, "use 1 or more")
+        for name in ("sigma", "projection_weight", "projection_reg", "reg_edge", "reg_least"):
+            require(getattr(self, name) > 0, name, "use a positive number")
+        require(0 < self.reg_sparsity < 1, "reg_sparsity", "use a number between 0 and 1")
+        for name in ("data_weight", "reg_weight"):
+            require(0 < getattr(self, name) < 1, name, "use a number between 0 and 1")
+        pair = len(self.scale_cells) == 2 and min(self.scale_cells) >= 2
+        require(pair, "scale_cells", "use two numbers of cells from 2, as in 5x5")
+
+    @property
+    def backbone(self) -> deep_features.Backbone:
+        """The network and its layers."""
+        return deep_features.Backbone(network=self.network, layers=self.layers)
+
+    @property
+    def optional_weights(self) -> str | None:
+        """Weights that are used where they are at hand."""
+        return "colornames" if self.network == "hog" else None
+
+    @property
+    def layout(self) -> deep_features.BlockLayout:
+        """What part of the sample the blocks cover, and their cells."""
+        if self.network != "hog":
+            layout = deep_features.block_layout(self.backbone, self.sample_px)
+            side = layout.support_px // self.hog_cell
+            return deep_features.BlockLayout(
+                layout.support_px, (*layout.cell_px, self.hog_cell), (*layout.sides, side)
+            )
+        cells = (self.color_cell, self.hog_cell)
+        sides = tuple(self.sample_px // cell for cell in cells)
+        return deep_features.BlockLayout(self.sample_px, cells, sides)
+
+    @property
+    def block_sides(self) -> tuple[int, ...]:
+        """Cells along each side of each block."""
+        return self.layout.sides
+
+    @property
+    def block_channels(self) -> tuple[int, ...]:
+        """Raw channels of each block; colour without its table has fewer."""
+        hog = deep_features.FHOG_CHANNELS
+        if self.network == "hog":
+            return deep_features.COLOR_NAME_CHANNELS, hog
+        return (*self.backbone.layer_channels, hog)
+
+    @property
+    def grid_hw(self) -> tuple[int, int]:
+        """Rows and columns of the response, cells."""
+        return filters.series_size((self.block_sides[0], self.block_sides[0]))
+
+    @property
+    def patch_px(self) -> int:
+        """Side of a patch, px."""
+        return self.sample_px
+
+    @property
+    def num_patches(self) -> int:
+        """Patches whose features a frame needs; the scale filter's are small."""
+        return self.num_scales
+
+
+class ECOState(NamedTuple):
+    """What ECO carries from frame to frame.
+
+    Attributes:
+      box: the box in the last frame.
+      frame_index: index of the last frame.
+      num_channels: channels in use, of all blocks, after projection.
+      selected: those channels; all of them.
+      first_wh: width and height in the first frame, px.
+      scale: size against the first frame.
+      frame_hw: true height and width of the frames, px.
+      is_gray: whether the first frame's colours are grays.
+      label_f: half spectrum of the label, at the first block's size.
+      reg: the spatial penalty.
+      projection: raw channels to channels of each block.
+      model: filter, its preconditioner's energy and the carry of its training.
+      memory: training samples.
+      scale_filter: the scale filter; () without.
+    """
+
+    box: Box
+    frame_index: Int[Array, ""]
+    num_channels: Int[Array, ""]
+    selected: Int[Array, " k"]
+    first_wh: Float[Array, "2"]
+    scale: Float[Array, ""]
+    frame_hw: Int[Array, "2"]
+    is_gray: Array
+    label_f: Float[Array, "h wf"]
+    reg: filters.SpatialReg
+    projection: tuple[Float[Array, "_ _"], ...]
+    model: filters.ECOModel
+    memory: filters.SampleMemory
+    scale_filter: Any
+
+
+def _centre(box: Box) -> Float[Array, "2"]:
+    return box[:2] + (box[2:] - 1) / 2
+
+
+def _trains(config: ECOConfig, frame_index: Int[Array, ""] | int) -> Any:
+    """Whether a frame trains: the first few, then one in `train_gap` + 1 [`tracker.m`]."""
+    last = max(config.skip_after - 2, 0)
+    return (frame_index <= last) | ((frame_index - last) % (config.train_gap + 1) == 0)
+
+
+def _make(config: ECOConfig) -> Tracker:
+    """Builds the tracker."""
+    backbone, layout, hw = config.backbone, config.layout, config.grid_hw
+    patch_hw = (config.sample_px, config.sample_px)
+    # The region is the part that the blocks cover; the network's input reaches a little further.
+    margin = config.sample_px / layout.support_px
+    middle = config.num_scales // 2
+    factors = (config.scale_step ** (np.arange(config.num_scales) - middle)).astype(np.float32)
+    finds_scale = config.num_scales == 1 and config.scale_rate > 0
+    scale_hw = (4 * config.scale_cells[0], 4 * config.scale_cells[1])
+
+    def color_maps(params: Params, patches: Float[Array, "n p p ch"], is_gray: Array):
+        """Names of colours; of grays, and where there is no table, intensities."""
+        if patches.shape[-1] == 1:
+            gray = patches
+        else:
+            gray = jnp.sum(patches * _GRAY[None, None, None], axis=-1, keepdims=True)
+        maps = deep_features.intensity_channels(gray, cell=config.color_cell)
+        maps = deep_features.normalise_energy(maps)
+        if not params:
+            return maps
+        # Intensities take the first of the names' channels: one shape for all videos.
+        spare = deep_features.COLOR_NAME_CHANNELS - maps.shape[-1]
+        maps = jnp.pad(maps, ((0, 0), (0, 0), (0, 0), (0, spare)))
+        if patches.shape[-1] == 1:
+            return maps
+        names = deep_features.color_names(params, patches, cell=config.color_cell)
+        return jnp.where(is_gray, maps, deep_features.normalise_energy(names))
+
+    def features(
+        params: Params, patches: Float[Array, "n p p ch"], is_gray: Array
+    ) -> tuple[Float[Array, "n _ _ _"], ...]:
+        """Blocks of unit energy, channels first."""
+        if config.network == "hog":
+            blocks = [color_maps(params, patches, is_gray)]
+            inner = patches
+        else:
+            rgb = jnp.broadcast_to(patches, (*patches.shape[:-1], 3))
+            blocks = deep_features.extract_blocks(backbone, params, rgb)
+            blocks = [deep_features.normalise_energy(block) for block in blocks]
+            cut = (config.sample_px - layout.support_px) // 2
+            inner = patches[:, cut : cut + layout.support_px, cut : cut + layout.support_px]
+        hog = deep_features.fhog(inner, cell=config.hog_cell)
+        blocks.append(deep_features.normalise_energy(hog))
+        return tuple(jnp.moveaxis(block, -1, 1) for block in blocks)
+
+    def side_px(state: ECOState) -> Float[Array, ""]:
+        """Side of the search region in the frame, px."""
+        return config.region_scale * jnp.sqrt(jnp.prod(state.first_wh)) * state.scale
+
+    def sample(state: ECOState, frame: Shaped[Array, "H W ch"]):
+        """Patches at all scales, and their common centre (x, y)."""
+        centre = _centre(state.box)
+
+        def patch(factor: Float[Array, ""]) -> Float[Array, "p p ch"]:
+            place, size = centre, jnp.full(2, side_px(state) * factor * margin)
+            if config.whole:
+                place, size = crop.whole_pixels(place, size)
+            return crop.crop_patch(
+                frame,
+                place,
+                size,
+                out_hw=patch_hw,
+                frame_hw=state.frame_hw,
+                supersample=config.supersample,
+            )
+
+        patches = jax.vmap(patch)(jnp.asarray(factors))
+        if config.whole:
+            patches = jnp.round(patches)
+        return patches, jnp.floor(centre + 0.5) if config.whole else centre
+
+    def scale_features(state: ECOState, frame: Shaped[Array, "H W ch"]) -> Float[Array, "s f"]:
+        """The target at the sizes that the scale filter compares."""
+        patches = crop.scale_pyramid(
+            frame,
+            _centre(state.box),
+            state.first_wh[::-1] * state.scale,
+            jnp.asarray(locate.scale_factors()),
+            out_hw=scale_hw,
+            frame_hw=state.frame_hw,
+            supersample=2,
+        )
+        maps = deep_features.fhog(patches, cell=4)
+        return maps.reshape(maps.shape[0], -1)
+
+    def moved_to_centre(
+        sample_f: Blocks, shift_px: Float[Array, "2"], side: Float[Array, ""]
+    ) -> Blocks:
+        """Samples whose target lies in the middle; shift is (row, column)."""
+        angle = 2 * np.pi * shift_px / side
+        return tuple(filters.shift_series(block, angle) for block in sample_f)
+
+    def train(state: ECOState, sample_f: Blocks) -> filters.ECOModel:
+        return filters.train_eco(
+            state.model,
+            state.memory,
+            sample_f,
+            state.label_f,
+            state.reg,
+            learning_rate=config.learning_rate,
+            num_iters=config.num_iters,
+            forgetting=config.forgetting,
+            data_weight=config.data_weight,
+            reg_weight=config.reg_weight,
+        )
+
+    def init(
+        params: Params,
+        frame: Shaped[Array, "H W *ch"],
+        box: Float[Array, "4"],
+        *,
+        frame_hw: Int[Array, "2"] | None = None,
+        key: Any = None,
+    ) -> ECOState:
+        """Learns the target from the first frame."""
+        del key
+        if config.network == "hog":
+            if params:
+                deep_features.check_color_table(params)
+        else:
+            deep_features.check_params(backbone, params)
+        frame = crop.as_rgb(jnp.asarray(frame))
+        if frame_hw is None:
+            frame_hw = jnp.array(frame.shape[:2], jnp.int32)
+        box = jnp.asarray(box, jnp.float32)
+        wh = jnp.maximum(box[2:], 1.0)
+        nothing: Any = ()
+        state = ECOState(
+            box=box,
+            frame_index=jnp.int32(0),
+            num_channels=jnp.int32(sum(config.compressed)),
+            selected=jnp.arange(sum(config.compressed), dtype=jnp.int32),
+            first_wh=wh,
+            scale=jnp.float32(1),
+            frame_hw=jnp.asarray(frame_hw, jnp.int32),
+            is_gray=jnp.bool_(True),
+            label_f=nothing,
+            reg=nothing,
+            projection=nothing,
+            model=nothing,
+            memory=nothing,
+            scale_filter=(),
+        )
+        # The target at the resolution of the search patch.
+        base_hw = wh[::-1] * layout.support_px / side_px(state)
+        sides = jnp.maximum(jnp.floor(base_hw), 1.0)
+        sigma = config.sigma * jnp.sqrt(jnp.prod(sides)) * hw[0] / layout.support_px
+        label_f = filters.series_label(hw, sigma)
+        reg = filters.spatial_reg(
+            base_hw,
+            support=layout.support_px,
+            edge=config.reg_edge,
+            least=config.reg_least,
+            sparsity=config.reg_sparsity,
+        )
+        patches, place = sample(state, frame)
+        patch = patches[middle]
+        is_gray = jnp.max(jnp.abs(patch - patch[..., :1])) < 1e-3
+        maps = tuple(block[0] for block in features(params, patch[None], is_gray))
+        start = tuple(
+            filters.pca_projection(block, num_channels=num)
+            for block, num in zip(maps, config.compressed, strict=True)
+        )
+        raw_f = tuple(filters.series_coefficients(block) for block in maps)
+        raw_f = moved_to_centre(raw_f, (_centre(box) - place)[::-1], side_px(state))
+        found = filters.train_joint(
+            raw_f,
+            start,
+            label_f,
+            reg,
+            num_rounds=config.init_rounds,
+            num_iters=config.init_iters,
+            projection_reg=config.projection_reg,
+            data_weight=config.data_weight,
+            reg_weight=config.reg_weight,
+            projection_weight=config.projection_weight,
+        )
+        sample_f = tuple(
+            filters.project(block, p) for block, p in zip(raw_f, found.projection, strict=True)
+        )
+        state = state._replace(
+            is_gray=is_gray,
+            label_f=label_f,
+            reg=reg,
+            projection=found.projection,
+            model=found.model,
+            memory=filters.start_memory(sample_f, num_slots=config.num_slots),
+        )
+        if finds_scale:
+            first = locate.train_scale_filter(scale_features(state, frame))
+            state = state._replace(scale_filter=first)
+        return state
+
+    def step(
+        params: Params, state: ECOState, frame: Shaped[Array, "H W *ch"]
+    ) -> tuple[ECOState, TrackOutput]:
+        """Finds the target in the next frame and learns from it."""
+        frame = crop.as_rgb(frame)
+        patches, place = sample(state, frame)
+        search_f = tuple(
+            filters.series_coefficients(filters.project(block, p))
+            for block, p in zip(
+                features(params, patches, state.is_gray), state.projection, strict=True
+            )
+        )
+        response_f = filters.respond_eco(state.model.filter_f, search_f)
+        peak = locate.find_series_peak(response_f)
+        factor = jnp.take(jnp.asarray(factors), peak.best)
+        side = side_px(state) * factor
+        shift_px = peak.shift * side + (place - _centre(state.box))[::-1]
+
+        wh = state.first_wh * state.scale
+        box = locate.update_box(state.box, shift_px, wh, state.frame_hw)
+        state = state._replace(box=box, frame_index=state.frame_index + 1)
+        change = factor
+        if finds_scale:
+            response = locate.scale_response(state.scale_filter, scale_features(state, frame))
+            # A frame of one colour says nothing of size: its response is rounding.
+            seen = jnp.max(response) > _FLAT
+            change = jnp.where(seen, locate.find_scale(response), 1.0)
+        scale = locate.clamp_scale(state.scale * change, state.first_wh, state.frame_hw)
+        box = locate.update_box(box, jnp.zeros(2), state.first_wh * scale, state.frame_hw)
+        state = state._replace(box=box, scale=scale)
+
+        best_f = tuple(jnp.take(block, peak.best, axis=0) for block in search_f)
+        sample_f = moved_to_centre(best_f, (_centre(box) - place)[::-1], side)
+        memory = filters.insert_sample(state.memory, sample_f, learning_rate=config.learning_rate)
+        state = state._replace(memory=memory)
+        model = jax.lax.cond(
+            _trains(config, state.frame_index), train, lambda state, _: state.model, state, sample_f
+        )
+        state = state._replace(model=model)
+        if finds_scale:
+            learnt = locate.update_scale_filter(
+                state.scale_filter, scale_features(state, frame), learning_rate=config.scale_rate
+            )
+            state = state._replace(scale_filter=learnt)
+
+        response = filters.irfft2(jnp.take(response_f, peak.best, axis=0), hw=hw) * (hw[0] * hw[1])
+        trust = locate.peak_to_sidelobe(response, peak.shift * np.array(hw, np.float32))
+        aux = {"response": response} if config.aux else ()
+        return state, TrackOutput(box, peak.score, trust, scale, aux)
+
+    return Tracker(init, step)
+
+
+_cached = functools.lru_cache(maxsize=128)(_make)
+
+
+def eco(config: ECOConfig) -> Tracker:
+    """Builds ECO: filters on continuous maps, with a projection learnt along [1].
+
+    The first frame trains projection and filter together; later ones add a sample each to a memory
+    that merges the nearest, and every sixth continues the filter's training on it. Size comes from
+    a scale filter, or from a pyramid of the filter's own scales.
+
+    Args:
+      config: shapes and algorithm. Equal configs give the same tracker, so that nothing is
+        compiled twice.
+
+    Returns:
+      The tracker. With the hand-crafted blocks, params are {"table": ...} of the colour names, or
+      {}: intensities then take their place, as they do in gray videos.
+
+    References:
+      [1] Danelljan et al., ECO: efficient convolution operators for tracking, 2017. Differs: one
+        size of sample for all targets.
+    """
+    return _cached(config)
