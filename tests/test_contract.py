@@ -319,11 +319,9 @@ def test_padding_may_hold_anything(name):
     assert same_bits(tracker.scan(others, box, frame_hw=(80, 100)), expected)
 
 
-<<<<<<< HEAD
-@pytest.mark.parametrize("name", ["CF2-H:num_scales=3", CF2_V, "DeepCD-H", "CACF:form=joint"])
-=======
-@pytest.mark.parametrize("name", ["CF2-H:num_scales=3", CF2_V, "DeepCD-H", "CACF", ECO_HC])
->>>>>>> ccb3640274e036f10c714dcd18c972d3a46f6f36
+@pytest.mark.parametrize(
+    "name", ["CF2-H:num_scales=3", CF2_V, "DeepCD-H", "CACF:form=joint", ECO_HC]
+)
 def test_gray_equals_replicated_gray(name):
     tracker = programs(name)
     frames, boxes = video(1)
