@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import jax
 import jax.numpy as jnp
 
 from cdjax._types import Array, Float, Int, Shaped
@@ -148,9 +149,8 @@ def scale_pyramid(
     Returns:
       One patch a scale, float32.
     """
-    # One after the other: gathers of a batch take XLA on CPU three times as long.
-    patches = [
-        crop_patch(
+    return jax.vmap(
+        lambda scale: crop_patch(
             frame,
             centre,
             region_hw * scale,
@@ -158,6 +158,4 @@ def scale_pyramid(
             frame_hw=frame_hw,
             supersample=supersample,
         )
-        for scale in scales
-    ]
-    return jnp.stack(patches)
+    )(scales)
