@@ -208,9 +208,14 @@ def _diagonal(
     energy: RealBlocks, reg: SpatialReg, *, data_weight: float, reg_weight: float
 ) -> RealBlocks:
     """Approximate diagonal of the left-hand side."""
+
+    def mean(block: Float[Array, "k h wf"]) -> Float[Array, "1 h wf"]:
+        # Of the channels in use: the others, which distillation left out, have no energy.
+        num_used = jnp.sum(jnp.any(block > 0, axis=(1, 2)))
+        return jnp.sum(block, axis=0, keepdims=True) / jnp.maximum(num_used, 1)
+
     return tuple(
-        (1 - reg_weight)
-        * (data_weight * block + (1 - data_weight) * jnp.mean(block, axis=0, keepdims=True))
+        (1 - reg_weight) * (data_weight * block + (1 - data_weight) * mean(block))
         + reg_weight * reg_energy(reg)
         for block in energy
     )
@@ -224,7 +229,7 @@ def _power(sample_f: Blocks) -> RealBlocks:
 def train_eco(
     model: ECOModel,
     memory: SampleMemory,
-    sample_f: Blocks,
+    sample_f: Blocks | None,
     label_f: Float[Array, "h wf"],
     reg: SpatialReg,
     *,
@@ -239,7 +244,7 @@ def train_eco(
     Args:
       model: the filter and its carry.
       memory: samples and weights, the newest sample included.
-      sample_f: the newest sample, for the preconditioner.
+      sample_f: the newest sample, for the preconditioner; None leaves that as it is.
       label_f: half spectrum of the desired response.
       reg: the spatial penalty.
       learning_rate: of the preconditioner's energy; also the unit of `forgetting`.
@@ -255,11 +260,13 @@ def train_eco(
     References:
       [1] Danelljan et al., ECO: efficient convolution operators for tracking, 2017.
     """
-    energy = jax.tree.map(
-        lambda old, new: (1 - learning_rate) * old + learning_rate * new,
-        model.energy,
-        _power(sample_f),
-    )
+    energy = model.energy
+    if sample_f is not None:
+        energy = jax.tree.map(
+            lambda old, new: (1 - learning_rate) * old + learning_rate * new,
+            energy,
+            _power(sample_f),
+        )
     diagonal = _diagonal(energy, reg, data_weight=data_weight, reg_weight=reg_weight)
     carry = model.cg._replace(rho=model.cg.rho / (1 - learning_rate) ** forgetting)
     result = conjugate_gradient(

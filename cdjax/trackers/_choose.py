@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from cdjax import distill, filters
-from cdjax._types import Array, Bool, Complex, Float
+from cdjax._types import Array, Bool, Complex, Float, Int
 
 SELECTIONS = ("swap", "exact", "friendliness", "energy", "random")
 
@@ -13,6 +13,41 @@ def round_up(count: int, most: int) -> int:
     """The next of a few sizes (4, 8, 12, 16, then four to the octave), so few programs compile."""
     step = max(4, 2 ** max(0, (count - 1).bit_length() - 3)) if count > 1 else 4
     return min(most, -(-count // step) * step)
+
+
+def first_set(
+    order: Int[Array, " c"],
+    count: Int[Array, ""],
+    *,
+    select: str,
+    energies: Float[Array, " c"],
+    key: Array | None,
+) -> tuple[Int[Array, " c"], Bool[Array, " c"]]:
+    """Where a search starts: the first of the ranking, or of what a control puts in its place.
+
+    The controls keep as many channels as the ranking does.
+
+    Args:
+      order: all channels, friendliest first.
+      count: how many to keep.
+      select: "energy" and "random" are controls; any other keeps the ranking.
+      energies: mean square of each channel, for "energy".
+      key: random key, for "random".
+
+    Returns:
+      The order, and the mask of its first channels.
+
+    Raises:
+      ValueError: "random" without a key.
+    """
+    if select == "random":
+        if key is None:
+            raise ValueError('select="random" needs a key')
+        order = jax.random.permutation(key, order.size).astype(order.dtype)
+    elif select == "energy":
+        order = jnp.argsort(-energies)
+    rank = jnp.zeros(order.size, jnp.int32).at[order].set(jnp.arange(order.size, dtype=jnp.int32))
+    return order, rank < count
 
 
 def choose_channels(
@@ -56,7 +91,7 @@ def choose_channels(
       The channels to keep, and the energy of that set with its own best filters.
 
     Raises:
-      ValueError: "random" without a key.
+      ValueError: see `first_set`.
 
     References:
       [1] Distilling channels for efficient deep tracking.
@@ -74,15 +109,7 @@ def choose_channels(
         )
     else:
         count = jnp.int32(num_channels)
-    # The controls keep as many channels as the ranking's prefix curve finds.
-    if select == "random":
-        if key is None:
-            raise ValueError('select="random" needs a key')
-        order = jax.random.permutation(key, num_all).astype(order.dtype)
-    elif select == "energy":
-        order = jnp.argsort(-energies)
-    rank = jnp.zeros(num_all, jnp.int32).at[order].set(jnp.arange(num_all, dtype=jnp.int32))
-    mask = rank < count
+    order, mask = first_set(order, count, select=select, energies=energies, key=key)
     ridge = reg * hw[0] * hw[1] * count.astype(jnp.float32)
 
     rows_f, goals = flat_f, jnp.broadcast_to(goal_f[None], (2, goal_f.size))

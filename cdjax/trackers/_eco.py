@@ -8,10 +8,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cdjax import crop, deep_features, filters, locate
+from cdjax import crop, deep_features, distill, filters, locate
 from cdjax._errors import InputError
 from cdjax._types import Array, Blocks, Box, Float, Int, Params, Shaped
 from cdjax.trackers._base import Tracker, TrackOutput
+from cdjax.trackers._choose import round_up
+from cdjax.trackers._choose_projected import SELECTIONS, choose_projected
 
 _FLAT = 1e-3
 """Peak of the scale filter's response below which a target counts as flat; about 1 elsewhere."""
@@ -35,6 +37,7 @@ class ECOConfig:
       region_scale: side of the search region against the root of the box's area.
       whole: samples begin at whole pixels, as in [1], instead of at the target's exact place.
       supersample: samples along each side of a pixel of the patch that are averaged.
+      least_cell: least side of a cell of a network's layer, px; finer maps are averaged.
       hog_cell: side of a cell of HOG, px.
       color_cell: side of a cell of colour, px.
       sigma: standard deviation of the label against the root of the box's area.
@@ -59,7 +62,18 @@ class ECOConfig:
       scale_cells: rows and columns of the scale filter's model, cells of 4 px.
       scale_rate: learning rate of the scale filter; 0 keeps the first frame's size where
         `num_scales` is 1.
-      aux: returns the response map in `TrackOutput.aux`.
+      select: "all" (ECO), or how the second frame chooses projected channels: "swap" (the paper),
+        "friendliness" (the best of the ranking), the controls "energy" and "random". With a
+        network HOG is not a candidate and stays.
+      friendliness: form of the ranking, see `distill.friendliness`.
+      num_channels: candidates to keep; None finds the number by the filter's error on the second
+        frame. Arrays have room for all until `Tracker.compact` cuts them down.
+      min_channels: least number that may be found; None for a quarter.
+      prefix_slack: the fewest channels whose held-out error is within this fraction of the least.
+      gain_free: the held-out error compares the best-scaled response with the label.
+      max_rounds: most rounds of swap search and training.
+      seed: key of the random control where `init` is given none.
+      aux: returns response map, mask, energy and friendliness in `TrackOutput.aux`.
 
     References:
       [1] Danelljan et al., ECO: efficient convolution operators for tracking, 2017.
@@ -72,6 +86,7 @@ class ECOConfig:
     region_scale: float = 4.3
     whole: bool = True
     supersample: int = 1
+    least_cell: int = 4
     hog_cell: int = 6
     color_cell: int = 4
     sigma: float = 1 / 16
@@ -94,6 +109,14 @@ class ECOConfig:
     scale_step: float = 1.02
     scale_cells: tuple[int, int] = (5, 5)
     scale_rate: float = 0.025
+    select: str = "all"
+    friendliness: str = "ratio"
+    num_channels: int | None = None
+    min_channels: int | None = None
+    prefix_slack: float = 0.05
+    gain_free: bool = True
+    max_rounds: int = 5
+    seed: int = 0
     aux: bool = False
 
     def __post_init__(self) -> None:
@@ -129,6 +152,15 @@ class ECOConfig:
         require(0 < self.reg_sparsity < 1, "reg_sparsity", "use a number between 0 and 1")
         for name in ("data_weight", "reg_weight"):
             require(0 < getattr(self, name) < 1, name, "use a number between 0 and 1")
+        selections = ("all", *SELECTIONS)
+        require(self.select in selections, "select", f"use one of {', '.join(selections)}")
+        forms = distill.FORMS
+        require(self.friendliness in forms, "friendliness", f"use one of {', '.join(forms)}")
+        require(self.prefix_slack >= 0, "prefix_slack", "use 0 or more")
+        require(self.max_rounds >= 1, "max_rounds", "use 1 or more")
+        for name in ("num_channels", "min_channels"):
+            value, most = getattr(self, name), sum(self.compressed[: self.num_candidates])
+            require(value is None or 1 <= value <= most, name, f"use 1 to {most}")
         pair = len(self.scale_cells) == 2 and min(self.scale_cells) >= 2
         require(pair, "scale_cells", "use two numbers of cells from 2, as in 5x5")
 
@@ -146,7 +178,7 @@ class ECOConfig:
     def layout(self) -> deep_features.BlockLayout:
         """What part of the sample the blocks cover, and their cells."""
         if self.network != "hog":
-            layout = deep_features.block_layout(self.backbone, self.sample_px)
+            layout = deep_features.block_layout(self.backbone, self.sample_px, cell=self.least_cell)
             side = layout.support_px // self.hog_cell
             return deep_features.BlockLayout(
                 layout.support_px, (*layout.cell_px, self.hog_cell), (*layout.sides, side)
@@ -167,6 +199,11 @@ class ECOConfig:
         if self.network == "hog":
             return deep_features.COLOR_NAME_CHANNELS, hog
         return (*self.backbone.layer_channels, hog)
+
+    @property
+    def num_candidates(self) -> int:
+        """The first blocks, whose channels distillation chooses from."""
+        return len(self.compressed) if self.network == "hog" else len(self.layers)
 
     @property
     def grid_hw(self) -> tuple[int, int]:
@@ -191,17 +228,19 @@ class ECOState(NamedTuple):
       box: the box in the last frame.
       frame_index: index of the last frame.
       num_channels: channels in use, of all blocks, after projection.
-      selected: those channels; all of them.
+      selected: those channels, ascending; spare slots in front hold 0.
       first_wh: width and height in the first frame, px.
       scale: size against the first frame.
       frame_hw: true height and width of the frames, px.
       is_gray: whether the first frame's colours are grays.
       label_f: half spectrum of the label, at the first block's size.
       reg: the spatial penalty.
-      projection: raw channels to channels of each block.
+      projection: raw channels to channels of each block; zero for channels not in use.
       model: filter, its preconditioner's energy and the carry of its training.
       memory: training samples.
       scale_filter: the scale filter; () without.
+      key: key of the random control; () without.
+      diagnostics: energy and friendliness of the distillation; () unless asked for.
     """
 
     box: Box
@@ -218,6 +257,8 @@ class ECOState(NamedTuple):
     model: filters.ECOModel
     memory: filters.SampleMemory
     scale_filter: Any
+    key: Any
+    diagnostics: Any
 
 
 def _centre(box: Box) -> Float[Array, "2"]:
@@ -240,6 +281,9 @@ def _make(config: ECOConfig) -> Tracker:
     factors = (config.scale_step ** (np.arange(config.num_scales) - middle)).astype(np.float32)
     finds_scale = config.num_scales == 1 and config.scale_rate > 0
     scale_hw = (4 * config.scale_cells[0], 4 * config.scale_cells[1])
+    distils = config.select != "all"
+    num_all = sum(config.compressed)
+    num_candidates = sum(config.compressed[: config.num_candidates])
 
     def color_maps(params: Params, patches: Float[Array, "n p p ch"], is_gray: Array):
         """Names of colours; of grays, and where there is no table, intensities."""
@@ -268,7 +312,7 @@ def _make(config: ECOConfig) -> Tracker:
             inner = patches
         else:
             rgb = jnp.broadcast_to(patches, (*patches.shape[:-1], 3))
-            blocks = deep_features.extract_blocks(backbone, params, rgb)
+            blocks = deep_features.extract_blocks(backbone, params, rgb, cell=config.least_cell)
             blocks = [deep_features.normalise_energy(block) for block in blocks]
             cut = (config.sample_px - layout.support_px) // 2
             inner = patches[:, cut : cut + layout.support_px, cut : cut + layout.support_px]
@@ -323,8 +367,8 @@ def _make(config: ECOConfig) -> Tracker:
         angle = 2 * np.pi * shift_px / side
         return tuple(filters.shift_series(block, angle) for block in sample_f)
 
-    def train(state: ECOState, sample_f: Blocks) -> filters.ECOModel:
-        return filters.train_eco(
+    def train(state: ECOState, sample_f: Blocks) -> ECOState:
+        model = filters.train_eco(
             state.model,
             state.memory,
             sample_f,
@@ -336,6 +380,59 @@ def _make(config: ECOConfig) -> Tracker:
             data_weight=config.data_weight,
             reg_weight=config.reg_weight,
         )
+        return state._replace(model=model)
+
+    def distil(state: ECOState) -> ECOState:
+        """Keeps the channels that the first two samples favour."""
+        found = choose_projected(
+            state.model,
+            state.memory,
+            state.label_f,
+            state.reg,
+            target=state.first_wh[::-1] * state.scale / side_px(state),
+            num_candidates=config.num_candidates,
+            select=config.select,
+            num_channels=config.num_channels,
+            friendliness=config.friendliness,
+            min_channels=config.min_channels,
+            prefix_slack=config.prefix_slack,
+            gain_free=config.gain_free,
+            max_rounds=config.max_rounds,
+            num_iters=config.num_iters,
+            data_weight=config.data_weight,
+            reg_weight=config.reg_weight,
+            key=jax.random.wrap_key_data(state.key) if config.select == "random" else None,
+        )
+        in_use = jnp.concatenate(found.gains) > 0
+        selected, count = distill.top_channels(in_use, num_channels=num_all)
+        state = state._replace(
+            num_channels=count,
+            selected=selected,
+            projection=tuple(
+                matrix * gain[None, :]
+                for matrix, gain in zip(state.projection, found.gains, strict=True)
+            ),
+            model=found.model,
+            memory=found.memory,
+        )
+        if config.aux:
+            # Dead channels rank last, at minus infinity; a state keeps finite numbers.
+            friendly = jnp.maximum(found.scores, jnp.finfo(jnp.float32).min)
+            state = state._replace(diagnostics=(found.energy, friendly))
+        return state
+
+    def learn(state: ECOState, sample_f: Blocks) -> ECOState:
+        """Trains the filter where this frame's turn has come."""
+        turn = _trains(config, state.frame_index)
+        return jax.lax.cond(turn, train, lambda state, _: state, state, sample_f)
+
+    def learn_or_distil(state: ECOState, sample_f: Blocks) -> ECOState:
+        """Training, but for the second frame, which distils; a compacted state has done so."""
+        if not distils or state.selected.shape[0] < num_all:
+            return learn(state, sample_f)
+        return jax.lax.cond(
+            state.frame_index == 1, lambda state, _: distil(state), learn, state, sample_f
+        )
 
     def init(
         params: Params,
@@ -346,7 +443,6 @@ def _make(config: ECOConfig) -> Tracker:
         key: Any = None,
     ) -> ECOState:
         """Learns the target from the first frame."""
-        del key
         if config.network == "hog":
             if params:
                 deep_features.check_color_table(params)
@@ -361,8 +457,8 @@ def _make(config: ECOConfig) -> Tracker:
         state = ECOState(
             box=box,
             frame_index=jnp.int32(0),
-            num_channels=jnp.int32(sum(config.compressed)),
-            selected=jnp.arange(sum(config.compressed), dtype=jnp.int32),
+            num_channels=jnp.int32(num_all),
+            selected=jnp.arange(num_all, dtype=jnp.int32),
             first_wh=wh,
             scale=jnp.float32(1),
             frame_hw=jnp.asarray(frame_hw, jnp.int32),
@@ -373,7 +469,12 @@ def _make(config: ECOConfig) -> Tracker:
             model=nothing,
             memory=nothing,
             scale_filter=(),
+            key=(),
+            diagnostics=(jnp.float32(0), jnp.zeros(num_candidates)) if config.aux else (),
         )
+        if config.select == "random":
+            key = jax.random.key(config.seed) if key is None else key
+            state = state._replace(key=jax.random.key_data(key))
         # The target at the resolution of the search patch.
         base_hw = wh[::-1] * layout.support_px / side_px(state)
         sides = jnp.maximum(jnp.floor(base_hw), 1.0)
@@ -424,6 +525,21 @@ def _make(config: ECOConfig) -> Tracker:
             state = state._replace(scale_filter=first)
         return state
 
+    def with_aux(state: ECOState, output: TrackOutput, response) -> TrackOutput:
+        if not config.aux:
+            return output
+        energy, friendly = state.diagnostics
+        slots = state.selected.shape[0]
+        return output._replace(
+            aux={
+                "response": response,
+                "selected": state.selected,
+                "mask": jnp.arange(slots) >= slots - state.num_channels,
+                "energy": energy,
+                "friendliness": friendly,
+            }
+        )
+
     def step(
         params: Params, state: ECOState, frame: Shaped[Array, "H W *ch"]
     ) -> tuple[ECOState, TrackOutput]:
@@ -458,11 +574,7 @@ def _make(config: ECOConfig) -> Tracker:
         best_f = tuple(jnp.take(block, peak.best, axis=0) for block in search_f)
         sample_f = moved_to_centre(best_f, (_centre(box) - place)[::-1], side)
         memory = filters.insert_sample(state.memory, sample_f, learning_rate=config.learning_rate)
-        state = state._replace(memory=memory)
-        model = jax.lax.cond(
-            _trains(config, state.frame_index), train, lambda state, _: state.model, state, sample_f
-        )
-        state = state._replace(model=model)
+        state = learn_or_distil(state._replace(memory=memory), sample_f)
         if finds_scale:
             learnt = locate.update_scale_filter(
                 state.scale_filter, scale_features(state, frame), learning_rate=config.scale_rate
@@ -471,10 +583,10 @@ def _make(config: ECOConfig) -> Tracker:
 
         response = filters.irfft2(jnp.take(response_f, peak.best, axis=0), hw=hw) * (hw[0] * hw[1])
         trust = locate.peak_to_sidelobe(response, peak.shift * np.array(hw, np.float32))
-        aux = {"response": response} if config.aux else ()
-        return state, TrackOutput(box, peak.score, trust, scale, aux)
+        output = TrackOutput(box, peak.score, trust, scale, ())
+        return state, with_aux(state, output, response)
 
-    return Tracker(init, step)
+    return Tracker(init, step, functools.partial(_compact, config) if distils else None)
 
 
 _cached = functools.lru_cache(maxsize=128)(_make)
@@ -500,3 +612,35 @@ def eco(config: ECOConfig) -> Tracker:
         size of sample for all targets.
     """
     return _cached(config)
+
+
+def _compact(config: ECOConfig, state: ECOState) -> tuple[Tracker, ECOState]:
+    """Cuts a distilled state down to the next of a few sizes, block by block; on the host."""
+    if int(state.frame_index) == 0:
+        raise InputError(
+            "compact: the state has seen one frame, distillation needs two; call step first"
+        )
+    # The channels in use of each block, then spare ones, whose numbers are zero throughout.
+    kept = []
+    for matrix in state.projection:
+        used = np.any(np.asarray(matrix) != 0, axis=0)
+        order = np.argsort(~used, kind="stable")
+        kept.append(np.sort(order[: round_up(int(used.sum()), used.size)]))
+
+    def cut(blocks: Any, axis: int) -> Any:
+        """Takes the channels of each block."""
+        return tuple(jnp.take(x, index, axis=axis) for x, index in zip(blocks, kept, strict=True))
+
+    cg = state.model.cg
+    model = state.model._replace(
+        filter_f=cut(state.model.filter_f, -3),
+        energy=cut(state.model.energy, -3),
+        cg=cg._replace(direction=cut(cg.direction, -3), residual=cut(cg.residual, -3)),
+    )
+    slots = sum(index.size for index in kept)
+    return eco(config), state._replace(
+        selected=state.selected[state.selected.size - slots :],
+        projection=cut(state.projection, -1),
+        model=model,
+        memory=state.memory._replace(samples_f=cut(state.memory.samples_f, -3)),
+    )

@@ -8,7 +8,7 @@ import types
 from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple, Protocol, get_args, get_origin, runtime_checkable
 
-from cdjax import deep_features
+from cdjax import crop, deep_features
 from cdjax._errors import InputError
 from cdjax.trackers._base import Tracker
 from cdjax.trackers._cacf import CACFConfig, cacf
@@ -217,8 +217,35 @@ def _cacf_defaults(name: str, match: re.Match[str]) -> dict[str, Any]:
 
 def _eco_defaults(name: str, match: re.Match[str]) -> dict[str, Any]:
     """The config's own defaults are those of the hand-crafted features."""
-    del name, match
-    return {}
+    hand_crafted, distils, letter, layers_text = match.groups()
+    if hand_crafted and letter:
+        raise _unknown(name, "HC takes no network")
+    options = _ECO_CD if distils else {}
+    if hand_crafted:
+        return options
+    network = _NETWORKS[letter or "M"]
+    layers = _parse_layers(name, network, layers_text or "norm1+5")
+    return {"network": network, "layers": layers, **_eco_deep(network, layers), **options}
+
+
+def _eco_deep(network: str, layers: tuple[str, ...]) -> dict[str, Any]:
+    """Options of ECO on a network's layers [`OTB_DEEP_settings.m`]."""
+    return {
+        # As many as ECO gives VGG-M's two layers, then HOG.
+        "compressed": (*(16,) * (len(layers) - 1), 64, 10),
+        "sample_px": crop.DEEP_SAMPLE_PX[network][0],
+        "region_scale": 4.5,
+        "hog_cell": 4,
+        "sigma": 1 / 12,
+        "num_slots": 50,
+        "skip_after": 1,
+        "forgetting": 75.0,
+        "data_weight": 0.3,
+        "reg_weight": 0.015,
+        "projection_weight": 35.0,
+        "projection_reg": 5e-8,
+        "num_scales": 5,
+    }
 
 
 def _defaults(family: str, network: str, layers: tuple[str, ...]) -> dict[str, Any]:
@@ -256,6 +283,7 @@ def _defaults(family: str, network: str, layers: tuple[str, ...]) -> dict[str, A
 
 
 _CACF_CD = {"select": "swap", "num_channels": 16}
+_ECO_CD = {"select": "swap"}
 
 _FAMILIES = (
     _Family(
@@ -286,12 +314,12 @@ _FAMILIES = (
         examples=("CACF", "CACF-CD"),
     ),
     _Family(
-        pattern=r"ECO-HC",
+        pattern=r"ECO(-HC)?(-CD)?(?:-(V|M|S1\.1|S)-(.+))?",
         config_class=ECOConfig,
         named=("network", "layers"),
         defaults=_eco_defaults,
         factory=eco,
-        examples=("ECO-HC",),
+        examples=("ECO-HC", "ECO-HC-CD", "ECO", "ECO-CD", "ECO-V-11+21", "ECO-CD-S-Fire2+Fire5"),
     ),
 )
 

@@ -1,0 +1,236 @@
+"""Which of ECO's projected channels to keep, from the memory's first two samples."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from cdjax import distill, filters
+from cdjax._types import Array, Blocks, Bool, Complex, Float
+from cdjax.trackers._choose import first_set
+
+SELECTIONS = ("swap", "friendliness", "energy", "random")
+
+
+class Chosen(NamedTuple):
+    """What is left after the distillation of ECO's channels.
+
+    Attributes:
+      gains: factor on each channel of each block, 0 for those left out.
+      model: filter and carry of its training, zero for channels left out.
+      memory: the samples, times the gains.
+      scores: friendliness of the candidates.
+      energy: energy of the chosen set.
+    """
+
+    gains: tuple[Float[Array, " _"], ...]
+    model: filters.ECOModel
+    memory: filters.SampleMemory
+    scores: Float[Array, " c"]
+    energy: Float[Array, ""]
+
+
+def _times(blocks: Any, gains: tuple[Float[Array, " _"], ...]) -> Any:
+    """Multiplies the channels of each block, any axes in front."""
+    return tuple(
+        block * gain.reshape((1,) * (block.ndim - 3) + (-1, 1, 1))
+        for block, gain in zip(blocks, gains, strict=True)
+    )
+
+
+def _object_maps(samples_f: Blocks, target: Float[Array, "2"]) -> list[Float[Array, "2 h w k"]]:
+    """Maps of the object alone: zero outside the target, which lies in the middle."""
+    maps = []
+    for block in samples_f:
+        hw = block.shape[-2], 2 * block.shape[-1] - 1
+        # At least the cells around the middle.
+        near = [
+            np.abs(np.arange(n) / n - 0.5) <= jnp.maximum(target[axis] / 2, 1 / n)
+            for axis, n in enumerate(hw)
+        ]
+        inside = near[0][:, None] & near[1][None, :]
+        series = filters.irfft2(block, hw=hw) * (hw[0] * hw[1])
+        maps.append(jnp.moveaxis(jnp.where(inside[None, None], series, 0.0), 1, -1))
+    return maps
+
+
+def choose_projected(
+    model: filters.ECOModel,
+    memory: filters.SampleMemory,
+    label_f: Float[Array, "h wf"],
+    reg: filters.SpatialReg,
+    *,
+    target: Float[Array, "2"],
+    num_candidates: int,
+    select: str,
+    num_channels: int | None,
+    friendliness: str,
+    min_channels: int | None,
+    prefix_slack: float,
+    gain_free: bool,
+    max_rounds: int,
+    num_iters: int,
+    data_weight: float,
+    reg_weight: float,
+    key: Array | None,
+) -> Chosen:
+    """Keeps the projected channels that follow the object [1, §III-D].
+
+    Friendliness ranks the channels on the target's part of the two samples. The swap search
+    lowers ECO's own loss, sample weights and spatial penalty included, and alternates with
+    conjugate gradients on the filters of the channels in use.
+
+    Of k channels out of q, each one's penalty counts q / k times [1, Eq. 11; at k = q it is
+    ECO's]. Features times sqrt(k / q) say the same, and go on saying it in later training.
+
+    Args:
+      model: the filter as trained on the first frame.
+      memory: holds the first two frames' samples in its first slots.
+      label_f: half spectrum of the desired response.
+      reg: the spatial penalty.
+      target: height and width of the target against the sample's.
+      num_candidates: the first blocks, whose channels are candidates; the others stay.
+      select: "swap", "friendliness", or the controls "energy" and "random".
+      num_channels: how many candidates to keep; None finds the number by the response's error on
+        the second sample.
+      friendliness: form of the ranking.
+      min_channels: least number that may be found; None for a quarter of the candidates.
+      prefix_slack: see `distill.choose_num_channels`.
+      gain_free: see `distill.prefix_curve`.
+      max_rounds: most rounds of swap search and training.
+      num_iters: steps of conjugate gradients a round.
+      data_weight: see `filters.train_eco`.
+      reg_weight: see `filters.train_eco`.
+      key: random key, for "random".
+
+    Returns:
+      The channels kept, as gains, with model and memory.
+
+    References:
+      [1] Distilling channels for efficient deep tracking.
+    """
+    widths = [block.shape[0] for block in model.filter_f]
+    num_all = sum(widths[:num_candidates])
+    ends = np.cumsum(widths[:num_candidates])[:-1]
+    hw = label_f.shape[0], 2 * label_f.shape[1] - 1
+    weights = jnp.asarray(filters.half_weights(hw).reshape(-1))
+    goal_f = label_f.reshape(-1).astype(jnp.complex64)
+    pair = memory._replace(
+        samples_f=tuple(block[:2] for block in memory.samples_f), weights=memory.weights[:2]
+    )
+
+    def by_block(values: Array) -> tuple[Array, ...]:
+        """Splits by block; the blocks that stay count as in use."""
+        stay = [jnp.ones(width, values.dtype) for width in widths[num_candidates:]]
+        return (*jnp.split(values, ends), *stay)
+
+    def parts_of(samples_f: tuple[Array, ...], filter_f: Blocks) -> Complex[Array, "2 c m"]:
+        """What each candidate adds to the responses."""
+        products = [
+            filters.pad_series(x * f[None], hw)
+            for x, f in zip(samples_f[:num_candidates], filter_f[:num_candidates], strict=True)
+        ]
+        return jnp.concatenate(products, axis=1).reshape(2, num_all, -1)
+
+    def fixed_of(samples_f: tuple[Array, ...], filter_f: Blocks) -> Complex[Array, "2 m"]:
+        """What the blocks that stay add."""
+        if num_candidates == len(widths):
+            return jnp.zeros((2, goal_f.size), jnp.complex64)
+        stay_x, stay_f = samples_f[num_candidates:], filter_f[num_candidates:]
+        products = [
+            filters.pad_series(jnp.sum(x * f[None], axis=1), hw)
+            for x, f in zip(stay_x, stay_f, strict=True)
+        ]
+        return sum(products[1:], products[0]).reshape(2, -1)
+
+    history = _object_maps(pair.samples_f[:num_candidates], target)
+
+    def score(form: str) -> Float[Array, " c"]:
+        return jnp.concatenate([distill.friendliness(maps, form=form) for maps in history])
+
+    scores = score(friendliness)
+    order = jnp.argsort(-scores)
+    if num_channels is None:
+        curve = distill.response_curve(
+            parts_of(pair.samples_f, model.filter_f)[1],
+            fixed_of(pair.samples_f, model.filter_f)[1],
+            goal_f,
+            weights,
+            order,
+            gain_free=gain_free,
+        )
+        count = distill.choose_num_channels(
+            curve, min_channels=min_channels or -(-num_all // 4), slack=prefix_slack
+        )
+    else:
+        count = jnp.int32(num_channels)
+    order, mask = first_set(order, count, select=select, energies=score("energy"), key=key)
+
+    gain = jnp.sqrt(count / num_all).astype(jnp.float32)
+    gains = by_block(jnp.full(num_all, gain))
+    samples_f = _times(pair.samples_f, gains)
+    model = model._replace(
+        filter_f=_times(model.filter_f, jax.tree.map(jnp.reciprocal, gains)),
+        energy=_times(model.energy, jax.tree.map(jnp.square, gains)),
+    )
+    roots = jnp.sqrt(pair.weights)[:, None]
+
+    def energy_of(model: filters.ECOModel) -> distill.ChannelEnergy:
+        rest = goal_f[None] - fixed_of(samples_f, model.filter_f)
+        penalty = [filters.channel_penalty(block, reg) for block in model.filter_f]
+        energy = distill.channel_energy(
+            parts_of(samples_f, model.filter_f) * roots[..., None],
+            rest * roots,
+            jnp.concatenate(penalty[:num_candidates]),
+            weights,
+        )
+        stay = sum(jnp.sum(each) for each in penalty[num_candidates:])
+        return energy._replace(constant=energy.constant + stay)
+
+    def solve(
+        mask: Bool[Array, " c"], model: filters.ECOModel, steps: int = num_iters
+    ) -> filters.ECOModel:
+        keep = by_block(mask.astype(jnp.float32))
+        masked = model._replace(
+            filter_f=_times(model.filter_f, keep), cg=filters.fresh_cg(model.filter_f)
+        )
+        trained = filters.train_eco(
+            masked,
+            pair._replace(samples_f=_times(samples_f, keep)),
+            None,
+            label_f,
+            reg,
+            learning_rate=0.0,
+            num_iters=steps,
+            data_weight=data_weight,
+            reg_weight=reg_weight,
+        )
+        filter_f = jax.tree.map(
+            lambda new, old, used: jnp.where(used[:, None, None] > 0, new, old),
+            trained.filter_f,
+            model.filter_f,
+            keep,
+        )
+        return trained._replace(filter_f=filter_f)
+
+    # The gains hold the factor q / k already, so that the weight of a penalty is 1.
+    lam = count.astype(jnp.float32)
+    if select == "swap":
+        found = distill.alternate(
+            solve, energy_of, model, mask, order, reg=lam, max_rounds=max_rounds
+        )
+        mask, model = found.mask, found.filters
+    else:
+        model = solve(mask, model, max_rounds * num_iters)
+    energy = distill.evaluate_energy(energy_of(model), mask, reg=lam)
+    keep = by_block(mask.astype(jnp.float32))
+    gains = jax.tree.map(jnp.multiply, gains, keep)
+    samples_f = _times(memory.samples_f, gains)
+    return Chosen(
+        gains,
+        model._replace(filter_f=_times(model.filter_f, keep), energy=_times(model.energy, keep)),
+        memory._replace(samples_f=samples_f, gram=filters.memory_gram(samples_f)),
+        scores,
+        energy,
+    )
