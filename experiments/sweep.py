@@ -111,8 +111,8 @@ def main(_: Any) -> None:
     rows = []
     print(f"{'mean AUC':>8} {'1st pass':>8} {'channels':>8}  tracker ({len(lanes.start)} runs)")
     for name in _TRACKERS.value:
-        network = cdjax.network_of(name)
-        params = {} if network is None else cdjax.load_params(_WEIGHTS.value or network)
+        weights = benchmark.weights_for(name, _WEIGHTS.value)
+        params = {} if weights is None else cdjax.load_params(weights)
         boxes, channels = run(cdjax.make(name), params, pixels, sizes, lengths, lanes)
         scores = []
         for video, start, track in zip(lanes.video, lanes.start, boxes, strict=True):

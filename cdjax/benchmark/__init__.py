@@ -16,6 +16,7 @@ from cdjax.benchmark._entrants import import_entrant as import_entrant
 from cdjax.benchmark._entrants import score_entrant as score_entrant
 from cdjax.benchmark._entries import Entry as Entry
 from cdjax.benchmark._entries import make_entries as make_entries
+from cdjax.benchmark._entries import weights_for as weights_for
 from cdjax.benchmark._evaluate import evaluate as evaluate
 from cdjax.benchmark._folder import list_folder as list_folder
 from cdjax.benchmark._folder import list_frames as list_frames
@@ -186,6 +187,7 @@ __all__ = [
     "success_curve",
     "track_sequence",
     "tre_starts",
+    "weights_for",
     "write_json",
     "write_vot_trackers",
 ]

@@ -30,6 +30,30 @@ class Entry(NamedTuple):
     description: Mapping[str, Any] = {}
 
 
+def weights_for(name: str, weights: str | None = None) -> str | None:
+    """Names the weights that a tracker is run with.
+
+    Args:
+      name: the tracker's name, as for `cdjax.make`.
+      weights: name or path of weights to use where it needs some, instead of its network's.
+
+    Returns:
+      What `cdjax.load_params` takes: the weights that the tracker needs, or those that it can do
+      without where they are stored; None for none.
+
+    Raises:
+      InputError: for an unknown name.
+    """
+    import cdjax  # as users call it
+
+    network = cdjax.network_of(name)
+    if network is not None:
+        return weights or network
+    extra = optional_weights_of(name)
+    stored = {known for each in list_weights() for known in (each.name, each.network)}
+    return extra if extra in stored else None
+
+
 def make_entries(
     names: Iterable[str],
     *,
@@ -62,17 +86,12 @@ def make_entries(
             entries.append(Entry(name, opencv_tracker(name), {}, description))
             continue
         config = config_of(name)
-        tracker, network = cdjax.make(name), cdjax.network_of(name)
-        chosen = None if network is None else weights or network
-        extra = optional_weights_of(name)
-        if extra in {known for stored in list_weights() for known in (stored.name, stored.network)}:
-            chosen = extra
+        tracker, chosen = cdjax.make(name), weights_for(name, weights)
         if chosen is not None and chosen not in loaded:
             loaded[chosen] = cdjax.load_params(chosen)
-        backbone = config.backbone
-        if network is not None:
-            deep_features.check_params(backbone, loaded.get(chosen or "", {}))
-        layers = dict(zip(backbone.layers, backbone.layer_channels, strict=True))
+        if cdjax.network_of(name) is not None:
+            deep_features.check_params(config.backbone, loaded.get(chosen or "", {}))
+        layers = config.candidates
         description = {
             "name": name,
             "config": dataclasses.asdict(config),

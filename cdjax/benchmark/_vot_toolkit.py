@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from cdjax._errors import InputError
+from cdjax.benchmark._entries import weights_for
 from cdjax.benchmark._frames import Frame, read_image
 from cdjax.benchmark._regions import bounds_of
 from cdjax.benchmark._results import make_folder
@@ -83,8 +84,8 @@ class PythonTracker:
         import cdjax
 
         self._tracker = cdjax.make(name)
-        network = weights or cdjax.network_of(name)
-        self._params = {} if network is None else cdjax.load_params(network)
+        chosen = weights_for(name, weights)
+        self._params = {} if chosen is None else cdjax.load_params(chosen)
         self._path = Path()
         self._records: Iterator[FrameRecord] = iter(())
 

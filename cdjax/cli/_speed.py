@@ -129,11 +129,10 @@ def _load(name: str, weights: str | None) -> Any:
     import jax
 
     import cdjax
+    from cdjax.benchmark._entries import weights_for
 
-    network = cdjax.network_of(name)
-    if network is None:
-        return {}
-    return jax.device_put(cdjax.load_params(weights or network))
+    chosen = weights_for(name, weights)
+    return {} if chosen is None else jax.device_put(cdjax.load_params(chosen))
 
 
 def _prepare(name: str, weights: str | None, params: Any, frames: list[Any], box: Any) -> _Case:
@@ -172,7 +171,7 @@ def _prepare(name: str, weights: str | None, params: Any, frames: list[Any], box
         "compile_step_s": steady_s,
         "distil_s": distilled_s if tracker.compact is not None else None,
         "num_channels": int(np.asarray(distilled.num_channels)),
-        "num_candidates": backbone.num_channels,
+        "num_candidates": sum(trackers.candidates_of(name).values()),
         "patches": num_patches,
         "patch_px": patch_px,
         "state_bytes": _num_bytes(distilled),

@@ -271,15 +271,16 @@ def choose_tracker(name: str | None, weights: str | None) -> tuple[str, Any, Any
     needs none.
     """
     import cdjax
+    from cdjax.benchmark._entries import weights_for
 
     if name is not None or weights is not None:
         name = name or _PREFERRED
         tracker = cdjax.make(name)
-        network = cdjax.network_of(name)
-        if network is None:
-            note = f"{name} needs no weights: --weights is not used"
-            return name, tracker, {}, note if weights else None
-        return name, tracker, cdjax.load_params(weights or network), None
+        chosen = weights_for(name, weights)
+        params = {} if chosen is None else cdjax.load_params(chosen)
+        unused = weights is not None and cdjax.network_of(name) is None
+        note = f"{name} needs no weights: --weights is not used" if unused else None
+        return name, tracker, params, note
     try:
         params = cdjax.load_params(cdjax.network_of(_PREFERRED) or _PREFERRED)
     except InputError as error:

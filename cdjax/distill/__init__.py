@@ -7,7 +7,6 @@ from cdjax.distill._friendliness import FORMS as FORMS
 from cdjax.distill._friendliness import friendliness as friendliness
 from cdjax.distill._prefix import choose_num_channels as choose_num_channels
 from cdjax.distill._prefix import prefix_curve as prefix_curve
-from cdjax.distill._prefix import response_curve as response_curve
 from cdjax.distill._swap import AlternationResult as AlternationResult
 from cdjax.distill._swap import SwapResult as SwapResult
 from cdjax.distill._swap import alternate as alternate
@@ -29,7 +28,6 @@ __all__ = [
     "exact_swap_search",
     "friendliness",
     "prefix_curve",
-    "response_curve",
     "swap_search",
     "top_channels",
 ]

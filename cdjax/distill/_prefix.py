@@ -42,45 +42,6 @@ def prefix_curve(
     power = jnp.cumsum(jnp.abs(template_f[order]) ** 2, axis=0)
     match = jnp.cumsum(search_f[order] * jnp.conj(template_f[order]), axis=0)
     response = label_f[None] * match / (power + reg * cells * counts)
-    return _error(response, label_f, weights, gain_free=gain_free)
-
-
-def response_curve(
-    parts_f: Complex[Array, "c m"],
-    fixed_f: Complex[Array, " m"],
-    label_f: Complex[Array, " m"],
-    weights: Float[Array, " m"],
-    order: Int[Array, " c"],
-    *,
-    gain_free: bool = True,
-) -> Float[Array, " c"]:
-    """Error of a trained filter on a frame it has not seen, with its k friendliest channels.
-
-    For filters that are too costly to train anew for every k; else see `prefix_curve`.
-
-    Args:
-      parts_f: contribution of each channel to the response, flattened.
-      fixed_f: contribution of the channels that are always in use.
-      label_f: spectrum of the label.
-      weights: how often each frequency counts.
-      order: all channels, friendliest first.
-      gain_free: see `prefix_curve`.
-
-    Returns:
-      As `prefix_curve`.
-    """
-    response = fixed_f[None] + jnp.cumsum(parts_f[order], axis=0)
-    return _error(response, label_f, weights, gain_free=gain_free)
-
-
-def _error(
-    response: Complex[Array, "c m"],
-    label_f: Complex[Array, " m"],
-    weights: Float[Array, " m"],
-    *,
-    gain_free: bool,
-) -> Float[Array, " c"]:
-    """Squared errors of responses against the label, relative to the label's norm."""
     norm = jnp.sum(weights * jnp.abs(label_f) ** 2)
     if gain_free:
         along = (jnp.conj(label_f)[None] * response).real @ weights

@@ -14,6 +14,7 @@ from cdjax.trackers._eco import ECOState as ECOState
 from cdjax.trackers._eco import eco as eco
 from cdjax.trackers._model import model_bytes as model_bytes
 from cdjax.trackers._names import backbone_of as backbone_of
+from cdjax.trackers._names import candidates_of as candidates_of
 from cdjax.trackers._names import list_trackers as list_trackers
 from cdjax.trackers._names import make as make
 from cdjax.trackers._names import network_of as network_of
@@ -33,6 +34,7 @@ __all__ = [
     "TrackerState",
     "backbone_of",
     "cacf",
+    "candidates_of",
     "deepcd",
     "eco",
     "list_trackers",

@@ -151,6 +151,12 @@ class CACFConfig:
         return deep_features.Backbone(network="hog", layers=("fhog",))
 
     @property
+    def candidates(self) -> dict[str, int]:
+        """The channels that the filter may use, by layer."""
+        backbone = self.backbone
+        return dict(zip(backbone.layers, backbone.layer_channels, strict=True))
+
+    @property
     def num_slots(self) -> int:
         """Channels that the state has room for."""
         if self.select == "all" or self.num_channels is None:

@@ -12,6 +12,9 @@ from cdjax.trackers._choose import first_set
 
 SELECTIONS = ("swap", "friendliness", "energy", "random")
 
+_REG = 1e-3
+"""Ridge of the prefix curve, against the mean power of a channel."""
+
 
 class Chosen(NamedTuple):
     """What is left after the distillation of ECO's channels.
@@ -78,8 +81,8 @@ def choose_projected(
     """Keeps the projected channels that follow the object [1, §III-D].
 
     Friendliness ranks the channels on the target's part of the two samples. The swap search
-    lowers ECO's own loss, sample weights and spatial penalty included, and alternates with
-    conjugate gradients on the filters of the channels in use.
+    lowers ECO's own loss over them, spatial penalty included, and alternates with conjugate
+    gradients on the filters of the channels in use.
 
     Of k channels out of q, each one's penalty counts q / k times [1, Eq. 11; at k = q it is
     ECO's]. Features times sqrt(k / q) say the same, and go on saying it in later training.
@@ -92,8 +95,7 @@ def choose_projected(
       target: height and width of the target against the sample's.
       num_candidates: the first blocks, whose channels are candidates; the others stay.
       select: "swap", "friendliness", or the controls "energy" and "random".
-      num_channels: how many candidates to keep; None finds the number by the response's error on
-        the second sample.
+      num_channels: how many candidates to keep; None finds the number by the prefix curve.
       friendliness: form of the ranking.
       min_channels: least number that may be found; None for a quarter of the candidates.
       prefix_slack: see `distill.choose_num_channels`.
@@ -108,7 +110,7 @@ def choose_projected(
       The channels kept, as gains, with model and memory.
 
     References:
-      [1] Distilling channels for efficient deep tracking.
+      [1] Distilling channels for efficient deep tracking. Differs: both samples weigh 1 / 2.
     """
     widths = [block.shape[0] for block in model.filter_f]
     num_all = sum(widths[:num_candidates])
@@ -116,8 +118,10 @@ def choose_projected(
     hw = label_f.shape[0], 2 * label_f.shape[1] - 1
     weights = jnp.asarray(filters.half_weights(hw).reshape(-1))
     goal_f = label_f.reshape(-1).astype(jnp.complex64)
+    # Both frames count alike: with the memory's weights, 0.99 and 0.01, the second had no say.
     pair = memory._replace(
-        samples_f=tuple(block[:2] for block in memory.samples_f), weights=memory.weights[:2]
+        samples_f=tuple(block[:2] for block in memory.samples_f),
+        weights=jnp.full(2, 0.5, jnp.float32),
     )
 
     def by_block(values: Array) -> tuple[Array, ...]:
@@ -125,13 +129,14 @@ def choose_projected(
         stay = [jnp.ones(width, values.dtype) for width in widths[num_candidates:]]
         return (*jnp.split(values, ends), *stay)
 
+    def channels_of(samples_f: tuple[Array, ...]) -> Complex[Array, "2 c m"]:
+        """All candidates at one size, flattened."""
+        padded = [filters.pad_series(x, hw) for x in samples_f[:num_candidates]]
+        return jnp.concatenate(padded, axis=1).reshape(2, num_all, -1)
+
     def parts_of(samples_f: tuple[Array, ...], filter_f: Blocks) -> Complex[Array, "2 c m"]:
         """What each candidate adds to the responses."""
-        products = [
-            filters.pad_series(x * f[None], hw)
-            for x, f in zip(samples_f[:num_candidates], filter_f[:num_candidates], strict=True)
-        ]
-        return jnp.concatenate(products, axis=1).reshape(2, num_all, -1)
+        return channels_of(tuple(x * f[None] for x, f in zip(samples_f, filter_f, strict=True)))
 
     def fixed_of(samples_f: tuple[Array, ...], filter_f: Blocks) -> Complex[Array, "2 m"]:
         """What the blocks that stay add."""
@@ -152,13 +157,11 @@ def choose_projected(
     scores = score(friendliness)
     order = jnp.argsort(-scores)
     if num_channels is None:
-        curve = distill.response_curve(
-            parts_of(pair.samples_f, model.filter_f)[1],
-            fixed_of(pair.samples_f, model.filter_f)[1],
-            goal_f,
-            weights,
-            order,
-            gain_free=gain_free,
+        # Filters of every prefix in closed form: these of ECO lean on all channels, and lose with
+        # any. Coefficients times cells are spectra, of mean power 1 a cell.
+        spectra_f = hw[0] * hw[1] * channels_of(pair.samples_f)
+        curve = distill.prefix_curve(
+            spectra_f[0], spectra_f[1], goal_f, weights, order, reg=_REG, gain_free=gain_free
         )
         count = distill.choose_num_channels(
             curve, min_channels=min_channels or -(-num_all // 4), slack=prefix_slack

@@ -66,12 +66,13 @@ class ECOConfig:
         "friendliness" (the best of the ranking), the controls "energy" and "random". With a
         network HOG is not a candidate and stays.
       friendliness: form of the ranking, see `distill.friendliness`.
-      num_channels: candidates to keep; None finds the number by the filter's error on the second
-        frame. Arrays have room for all until `Tracker.compact` cuts them down.
+      num_channels: candidates to keep; None finds the number by the prefix curve. Arrays have room
+        for all until `Tracker.compact` cuts them down.
       min_channels: least number that may be found; None for a quarter.
       prefix_slack: the fewest channels whose held-out error is within this fraction of the least.
-      gain_free: the held-out error compares the best-scaled response with the label.
+      gain_free: the prefix curve compares the best-scaled response with the label.
       max_rounds: most rounds of swap search and training.
+      distil_iters: steps of conjugate gradients in each of them.
       seed: key of the random control where `init` is given none.
       aux: returns response map, mask, energy and friendliness in `TrackOutput.aux`.
 
@@ -116,6 +117,7 @@ class ECOConfig:
     prefix_slack: float = 0.05
     gain_free: bool = True
     max_rounds: int = 5
+    distil_iters: int = 15
     seed: int = 0
     aux: bool = False
 
@@ -145,7 +147,7 @@ class ECOConfig:
         require(self.num_slots >= 2, "num_slots", "use 2 or more")
         for name in ("train_gap", "skip_after", "forgetting"):
             require(getattr(self, name) >= 0, name, "use 0 or more")
-        for name in ("supersample", "num_iters", "init_iters", "init_rounds"):
+        for name in ("supersample", "num_iters", "init_iters", "init_rounds", "distil_iters"):
             require(getattr(self, name) >= 1, name, "use 1 or more")
         for name in ("sigma", "projection_weight", "projection_reg", "reg_edge", "reg_least"):
             require(getattr(self, name) > 0, name, "use a positive number")
@@ -199,6 +201,12 @@ class ECOConfig:
         if self.network == "hog":
             return deep_features.COLOR_NAME_CHANNELS, hog
         return (*self.backbone.layer_channels, hog)
+
+    @property
+    def candidates(self) -> dict[str, int]:
+        """The channels that the filter may use, after projection, by block."""
+        names = ("cn", "fhog") if self.network == "hog" else (*self.layers, "fhog")
+        return dict(zip(names, self.compressed, strict=True))
 
     @property
     def num_candidates(self) -> int:
@@ -398,7 +406,7 @@ def _make(config: ECOConfig) -> Tracker:
             prefix_slack=config.prefix_slack,
             gain_free=config.gain_free,
             max_rounds=config.max_rounds,
-            num_iters=config.num_iters,
+            num_iters=config.distil_iters,
             data_weight=config.data_weight,
             reg_weight=config.reg_weight,
             key=jax.random.wrap_key_data(state.key) if config.select == "random" else None,

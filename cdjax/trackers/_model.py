@@ -32,8 +32,9 @@ def model_bytes(backbone: deep_features.Backbone, params: Params, state: Any) ->
     """Counts the bytes that tracking one target needs, besides the frame.
 
     On the host. The network counts up to the deepest layer in use: whole before it, in that layer
-    only the outputs in use. The filter counts its complex half spectra over the channels in use
-    and, where it has them, its real denominators.
+    only the outputs in use; whole too under a projection, which mixes all of them. The filter
+    counts its complex half spectra over the channels in use and, where it has them, its real
+    denominators or the projection's columns.
 
     Args:
       backbone: the tracker's network and candidate layers.
@@ -43,6 +44,19 @@ def model_bytes(backbone: deep_features.Backbone, params: Params, state: Any) ->
     Returns:
       "filter_bytes", "conv_bytes" and their sum "total".
     """
+    if hasattr(state, "projection"):
+        filter_bytes, conv_bytes = _projected_bytes(backbone, params, state)
+    else:
+        filter_bytes, conv_bytes = _direct_bytes(backbone, params, state)
+    return {
+        "filter_bytes": filter_bytes,
+        "conv_bytes": conv_bytes,
+        "total": filter_bytes + conv_bytes,
+    }
+
+
+def _direct_bytes(backbone: deep_features.Backbone, params: Params, state: Any) -> tuple[int, int]:
+    """Bytes of a filter on the network's own channels, and of the network."""
     count = int(state.num_channels)
     slots = len(state.selected)
     # What has a slot a channel counts by the channels in use, the rest whole.
@@ -61,11 +75,27 @@ def model_bytes(backbone: deep_features.Backbone, params: Params, state: Any) ->
             conv_bytes = _num_bytes(params["table"]) if deepest == "cn" else 0
         else:
             conv_bytes = params["mean"].nbytes + _used_bytes(backbone, params, deepest, outputs)
-    return {
-        "filter_bytes": filter_bytes,
-        "conv_bytes": conv_bytes,
-        "total": filter_bytes + conv_bytes,
-    }
+    return filter_bytes, conv_bytes
+
+
+def _projected_bytes(
+    backbone: deep_features.Backbone, params: Params, state: Any
+) -> tuple[int, int]:
+    """Bytes of projections with their filters, and of the network."""
+    filter_bytes, used = 0, []
+    for matrix, block in zip(state.projection, state.model.filter_f, strict=True):
+        # Columns of channels not in use are zero.
+        count = int(np.any(np.asarray(matrix) != 0, axis=0).sum())
+        filter_bytes += (matrix.nbytes + block.nbytes) * count // matrix.shape[1]
+        used.append(count > 0)
+    if not backbone.needs_weights:
+        return filter_bytes, _num_bytes(params) if params and used[0] else 0
+    deepest = max((i for i in range(len(backbone.layers)) if used[i]), default=None)
+    if deepest is None:
+        return filter_bytes, 0
+    outputs = np.arange(backbone.layer_channels[deepest])
+    conv_bytes = _used_bytes(backbone, params, backbone.layers[deepest], outputs)
+    return filter_bytes, conv_bytes + params["mean"].nbytes
 
 
 def _selected(state: Any) -> np.ndarray:

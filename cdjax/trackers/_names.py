@@ -47,6 +47,11 @@ class TrackerConfig(Protocol):
         ...
 
     @property
+    def candidates(self) -> dict[str, int]:
+        """The channels that the filter may use, by layer."""
+        ...
+
+    @property
     def patch_px(self) -> int:
         """Side of a patch, px."""
         ...
@@ -377,6 +382,21 @@ def optional_weights_of(name: str) -> str | None:
       InputError: for an unknown name.
     """
     return getattr(config_of(name), "optional_weights", None)
+
+
+def candidates_of(name: str) -> dict[str, int]:
+    """Counts the channels that a tracker's filter may use, before distillation.
+
+    Args:
+      name: the tracker's name, see `make`.
+
+    Returns:
+      The counts, by layer in the order of `State.selected`; ECO's after projection.
+
+    Raises:
+      InputError: for an unknown name.
+    """
+    return config_of(name).candidates
 
 
 def backbone_of(
