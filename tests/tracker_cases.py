@@ -19,6 +19,11 @@ DEEPCD_V = "DeepCD-V-11+12+21:patch_px=48,grid=12"
 DEEPCD_V32 = f"{DEEPCD_V},num_channels=32"
 DEEPCD_S = "DeepCD-S-Fire2:patch_px=64,grid=12,num_channels=16"
 ECO_HC = "ECO-HC:sample_px=102,num_slots=4,init_rounds=5,whole=false"
+ECO_HC_CD = ECO_HC.replace("HC", "HC-CD")
+ECO_CD_S = (
+    "ECO-CD-S-Fire2+Fire5:compressed=6x6x4,num_channels=7,sample_px=115,num_slots=4,num_scales=3,"
+    "init_rounds=3,max_rounds=2,skip_after=5,whole=false"
+)
 
 
 @functools.cache
@@ -147,7 +152,7 @@ def tolerance(name: str) -> float:
 
     HOG's orientation bins are hard: the last bit of a box may move a pixel's vote to the next.
     """
-    return 1e-2 if "-H" in name or "CACF" in name or name == "compacted" else 1e-3
+    return 1e-2 if "-H" in name or "CACF" in name or "ECO" in name or name == "compacted" else 1e-3
 
 
 def stack(trees: list[Any]) -> Any:

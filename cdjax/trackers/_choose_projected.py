@@ -42,7 +42,9 @@ def _times(blocks: Any, gains: tuple[Float[Array, " _"], ...]) -> Any:
     )
 
 
-def _object_maps(samples_f: Blocks, target: Float[Array, "2"]) -> list[Float[Array, "2 h w k"]]:
+def _object_maps(
+    samples_f: tuple[Array, ...], target: Float[Array, "2"]
+) -> list[Float[Array, "2 h w k"]]:
     """Maps of the object alone: zero outside the target, which lies in the middle."""
     maps = []
     for block in samples_f:

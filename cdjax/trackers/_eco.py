@@ -375,8 +375,8 @@ def _make(config: ECOConfig) -> Tracker:
         angle = 2 * np.pi * shift_px / side
         return tuple(filters.shift_series(block, angle) for block in sample_f)
 
-    def train(state: ECOState, sample_f: Blocks) -> ECOState:
-        model = filters.train_eco(
+    def train(state: ECOState, sample_f: Blocks) -> filters.ECOModel:
+        return filters.train_eco(
             state.model,
             state.memory,
             sample_f,
@@ -388,7 +388,6 @@ def _make(config: ECOConfig) -> Tracker:
             data_weight=config.data_weight,
             reg_weight=config.reg_weight,
         )
-        return state._replace(model=model)
 
     def distil(state: ECOState) -> ECOState:
         """Keeps the channels that the first two samples favour."""
@@ -432,7 +431,8 @@ def _make(config: ECOConfig) -> Tracker:
     def learn(state: ECOState, sample_f: Blocks) -> ECOState:
         """Trains the filter where this frame's turn has come."""
         turn = _trains(config, state.frame_index)
-        return jax.lax.cond(turn, train, lambda state, _: state, state, sample_f)
+        model = jax.lax.cond(turn, train, lambda state, _: state.model, state, sample_f)
+        return state._replace(model=model)
 
     def learn_or_distil(state: ECOState, sample_f: Blocks) -> ECOState:
         """Training, but for the second frame, which distils; a compacted state has done so."""

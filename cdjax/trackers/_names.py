@@ -174,7 +174,7 @@ def _resolve(name: str, options: dict[str, Any]) -> tuple[_Family, Any]:
         if match := re.fullmatch(family.pattern, base):
             break
     else:
-        raise _unknown(name, "names are FAMILY-NETWORK-LAYERS, CACF, CACF-CD or ECO-HC")
+        raise _unknown(name, "names are FAMILY-NETWORK-LAYERS, CACF, CACF-CD, ECO-HC or ECO-HC-CD")
     config = family.config_class(**family.defaults(name, match))
     known = {field.name: field for field in dataclasses.fields(config)}
     for field in family.named:
@@ -225,12 +225,18 @@ def _eco_defaults(name: str, match: re.Match[str]) -> dict[str, Any]:
     hand_crafted, distils, letter, layers_text = match.groups()
     if hand_crafted and letter:
         raise _unknown(name, "HC takes no network")
-    options = _ECO_CD if distils else {}
     if hand_crafted:
-        return options
+        return _ECO_HC_CD if distils else {}
     network = _NETWORKS[letter or "M"]
     layers = _parse_layers(name, network, layers_text or "norm1+5")
-    return {"network": network, "layers": layers, **_eco_deep(network, layers), **options}
+    options = {"network": network, "layers": layers, **_eco_deep(network, layers)}
+    if distils:
+        # 53 of the 80 that two layers have, of which the paper keeps 55.
+        options |= {
+            "select": "swap",
+            "num_channels": round(2 / 3 * sum(options["compressed"][:-1])),
+        }
+    return options
 
 
 def _eco_deep(network: str, layers: tuple[str, ...]) -> dict[str, Any]:
@@ -288,7 +294,7 @@ def _defaults(family: str, network: str, layers: tuple[str, ...]) -> dict[str, A
 
 
 _CACF_CD = {"select": "swap", "num_channels": 16}
-_ECO_CD = {"select": "swap"}
+_ECO_HC_CD = {"select": "swap", "num_channels": 9}
 
 _FAMILIES = (
     _Family(
@@ -332,11 +338,12 @@ _FAMILIES = (
 def make(name: str, **options: Any) -> Tracker:
     """Builds a tracker from its name in the paper's grammar.
 
-    FAMILY-NETWORK-LAYERS: FAMILY is CF2 or DeepCD; NETWORK is V (VGG-19), M (VGG-M), S
+    FAMILY-NETWORK-LAYERS: FAMILY is CF2, DeepCD, ECO or ECO-CD; NETWORK is V (VGG-19), M (VGG-M), S
     (SqueezeNet 1.0), S1.1 or H (HOG, no layers); LAYERS joins layers by +, as 11 for conv1_1,
-    Fire3, or All. CACF, CACF-CD and ECO-HC take no network. Options of the config
-    (`DeepCDConfig`, `CACFConfig`, `ECOConfig`) follow as keywords or in the name, as in
-    "DeepCD-V-11+12+21:select=random,seed=1" and "CACF:grid_hw=24x36".
+    Fire3, or All. ECO and ECO-CD alone stand for VGG-M's norm1 and conv5; CACF, CACF-CD, ECO-HC and
+    ECO-HC-CD take no network. Options of the config (`DeepCDConfig`, `CACFConfig`, `ECOConfig`)
+    follow as keywords or in the name, as in "DeepCD-V-11+12+21:select=random,seed=1" and
+    "CACF:grid_hw=24x36".
 
     Args:
       name: the name.

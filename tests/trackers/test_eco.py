@@ -1,16 +1,29 @@
-"""ECO-HC against pyECO from images, step by step, and what its config and params decide."""
+"""ECO-HC against pyECO from images, step by step; what config and params decide; distillation."""
+
+import functools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from eco_oracle import SEQUENCES, SLOTS, Oracle, rel
-from tracker_cases import HW, jit, video
+from tracker_cases import (
+    ECO_CD_S,
+    ECO_HC,
+    ECO_HC_CD,
+    HW,
+    compacted,
+    jit,
+    num_bytes,
+    programs,
+    video,
+)
 
 import cdjax
 from cdjax import boxes, filters
 from cdjax.trackers import ECOConfig, eco
 from cdjax.trackers._eco import _trains
+from cdjax.trackers._names import config_of
 from cdjax.weights import load_params
 
 # pyECO's sizes and its departures from the specification (parity/README.md).
@@ -128,6 +141,87 @@ def test_schedule_of_the_specification():
     assert [t + 1 for t in range(20) if _trains(ECOConfig(skip_after=1), t)] == [1, 7, 13, 19]
 
 
+@pytest.mark.parametrize("name", [ECO_HC, ECO_HC_CD])
+def test_a_batch_trains_by_the_schedule_too(name):
+    # A conditional on a batched index would become a selection, and both its branches run.
+    many = jax.vmap(functools.partial(cdjax.track, cdjax.make(name)), in_axes=(None, 0, 0))
+    frames, boxes = (jnp.asarray(np.stack([part] * 2)) for part in video(1))
+    jaxpr = jax.make_jaxpr(many)({}, frames, boxes[:, 0]).jaxpr
+    steps = [eqn for eqn in jaxpr.eqns if eqn.params.get("length") == len(video(1)[0]) - 1]
+    (body,) = [eqn.params["jaxpr"].jaxpr for eqn in steps]
+    # Conjugate gradients go through the samples in each of their steps; no other loop holds one.
+    holds_loop = lambda eqn: eqn.primitive.name == "scan" and "scan[" in str(eqn.params["jaxpr"])
+    trains = lambda inner: any("scan[" in str(eqn.params) for eqn in inner.jaxpr.eqns)
+    branches = [
+        sorted(trains(branch) for branch in eqn.params["branches"])
+        for eqn in body.eqns
+        if eqn.primitive.name == "cond"
+    ]
+    assert [each for each in branches if any(each)] in ([[False, True]], [[True, True]])
+    assert not any(map(holds_loop, body.eqns))
+
+
+@pytest.mark.parametrize("name", [ECO_HC_CD, ECO_CD_S])
+def test_distilled_state_holds_only_the_channels_in_use(name):
+    few, wide, small = compacted(name)
+    config = config_of(name)
+    count = int(wide.num_channels)
+    stay = sum(config.compressed) - sum(config.compressed[: config.num_candidates])
+    assert count == config.num_channels + stay == int(small.num_channels)
+    in_use = np.asarray(wide.selected)[-count:]
+    assert (np.diff(in_use) > 0).all()
+    np.testing.assert_array_equal(np.asarray(small.selected)[-count:], in_use)
+    # The slots of the others, all zero, in the wide state; in the small one few are left.
+    ends = np.cumsum(config.compressed)
+    for block, (first, last) in enumerate(zip([0, *ends[:-1]], ends, strict=True)):
+        used = np.isin(np.arange(first, last), in_use)
+        for state, spare in ((wide, ~used), (small, None)):
+            model, memory = state.model, state.memory
+            parts = [
+                np.moveaxis(np.asarray(state.projection[block]), -1, 0),
+                *(np.asarray(part[block]) for part in (model.filter_f, model.energy)),
+                *(np.asarray(part[block]) for part in (model.cg.direction, model.cg.residual)),
+                np.moveaxis(np.asarray(memory.samples_f[block]), 1, 0),
+            ]
+            zero = np.stack([np.abs(part).reshape(len(part), -1).max(1) == 0 for part in parts])
+            if spare is not None:
+                np.testing.assert_array_equal(zero, np.tile(spare, (len(parts), 1)))
+            assert (~zero).sum(1).tolist() == [used.sum()] * len(parts)
+            assert state is wide or zero.shape[1] - used.sum() < 4
+    assert num_bytes(small) < num_bytes(wide)
+
+
+@pytest.mark.parametrize("name", [ECO_HC_CD, ECO_CD_S])
+def test_compacted_steps_equal_those_of_the_wide_tracker(name):
+    # From the wide tracker's state in every frame; long enough to train, and to merge samples.
+    few, state, _ = compacted(name)
+    wide, (frames, _) = programs(name), video(1, 12)
+    for frame in frames[2:]:
+        _, found = few.step(few.params, wide.tracker.compact(state)[1], frame)
+        state, expected = wide.step(wide.params, state, frame)
+        np.testing.assert_allclose(found.box, expected.box, atol=1e-3)
+        np.testing.assert_allclose(found.score, expected.score, atol=1e-4)
+    assert int(state.memory.num_samples) == 4
+
+
+def test_compaction_needs_two_frames():
+    tracker = programs(ECO_HC_CD)
+    frames, boxes = video(1)
+    with pytest.raises(cdjax.InputError, match="needs two"):
+        tracker.tracker.compact(tracker.start(frames[0], boxes[0]))
+
+
+def test_diagnostics_of_the_distillation():
+    name = ECO_HC_CD + ",aux=true"
+    tracker = programs(name)
+    frames, boxes = video(1)
+    _, outputs = tracker.loop(frames[:3], boxes[0])
+    assert outputs.aux["friendliness"].shape == (2, 13)
+    assert (outputs.aux["energy"] > 0).all()
+    assert outputs.aux["mask"].sum(1).tolist() == [9, 9]
+    assert outputs.aux["response"].shape == (2, *config_of(name).grid_hw)
+
+
 @pytest.mark.parametrize(
     ("option", "value"),
     [
@@ -140,6 +234,10 @@ def test_schedule_of_the_specification():
         ("num_slots", 1),
         ("reg_sparsity", 0.0),
         ("scale_cells", (1, 5)),
+        ("select", "exact"),
+        ("num_channels", 14),
+        ("min_channels", 0),
+        ("friendliness", "none"),
     ],
 )
 def test_bad_options_are_refused(option, value):

@@ -1,0 +1,157 @@
+"""ECO's distillation against dense float64 losses of every set of channels, on a toy."""
+
+import functools
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from eco_toy import SIZES, penalty_rows, response_rows
+from tracker_cases import quick
+
+from cdjax import filters
+from cdjax.trackers._choose_projected import choose_projected
+
+CHANNELS = (3, 3, 2)  # the last block stays
+NUM_CANDIDATES = 6
+KEPT = 3
+
+choose = jax.jit(
+    choose_projected,
+    static_argnames=(
+        "num_candidates", "select", "num_channels", "friendliness", "min_channels", "prefix_slack",
+        "gain_free", "max_rounds", "num_iters", "data_weight", "reg_weight",
+    ),
+    compiler_options=quick(),
+)  # fmt: skip
+train = jax.jit(
+    filters.train_eco, static_argnames=("learning_rate", "num_iters"), compiler_options=quick()
+)
+
+
+@functools.cache
+def problem(seed):
+    """Memory of two frames' samples, label, penalty and a filter of the first frame."""
+    rng = np.random.default_rng(seed)
+    samples_f = []
+    for count, hw in zip(CHANNELS, SIZES, strict=True):
+        first, change = rng.normal(size=(2, count, *hw))
+        noise = rng.uniform(0.1, 1.5, size=(count, 1, 1))
+        maps = np.stack([first, first + noise * change])
+        samples_f.append(jnp.asarray(np.fft.rfft2(maps) / np.prod(hw), jnp.complex64))
+    memory = filters.start_memory(tuple(block[0] for block in samples_f), num_slots=4)
+    second = tuple(block[1] for block in samples_f)
+    memory = filters.insert_sample(memory, second, learning_rate=0.01)
+    reg = filters.spatial_reg(
+        jnp.array([30.0, 25.0]), support=64, edge=0.2, least=0.05, sparsity=0.05
+    )
+    label_f = filters.series_label(SIZES[0], 1.0)
+    zeros = tuple(jnp.zeros_like(block) for block in second)
+    energy = tuple(jnp.abs(block[0]) ** 2 for block in samples_f)
+    model = filters.ECOModel(zeros, energy, filters.fresh_cg(zeros))
+    first = memory._replace(weights=jnp.array([1.0, 0, 0, 0]))
+    model = train(model, first, None, label_f, reg, learning_rate=0.0, num_iters=60)
+    return model._replace(cg=filters.fresh_cg(zeros)), memory, label_f, reg
+
+
+def chosen(seed, **options):
+    model, memory, label_f, reg = problem(seed)
+    options = {
+        "num_candidates": 2, "select": "swap", "num_channels": KEPT, "friendliness": "ratio",
+        "min_channels": None, "prefix_slack": 0.05, "gain_free": True, "max_rounds": 5,
+        "num_iters": 40, "data_weight": 0.75, "reg_weight": 0.25, "key": jax.random.key(0),
+    } | options  # fmt: skip
+    return choose(model, memory, label_f, reg, target=jnp.array([0.4, 0.4]), **options)
+
+
+@functools.cache
+def penalties():
+    rows = penalty_rows(CHANNELS, problem(0)[3])
+    return rows @ rows.T
+
+
+@functools.cache
+def dense_losses(seed):
+    """Least loss of every set of KEPT candidates, both samples at weight 1/2."""
+    _, memory, label_f, _ = problem(seed)
+    pairs = [np.asarray(block[:2]) for block in memory.samples_f]
+    rows, goal, owners = response_rows(pairs, CHANNELS, np.array([0.5, 0.5]), label_f)
+    # The penalty of k channels out of q counts q / k times; that of the others once.
+    times = np.where(owners < NUM_CANDIDATES, NUM_CANDIDATES / KEPT, 1.0)
+    matrix, right = rows @ rows.T + times[:, None] * penalties(), rows @ goal
+    losses = {}
+    for kept in itertools.combinations(range(NUM_CANDIDATES), KEPT):
+        used = np.isin(owners, [*kept, *range(NUM_CANDIDATES, sum(CHANNELS))])
+        solution = np.linalg.solve(matrix[np.ix_(used, used)], right[used])
+        losses[kept] = goal @ goal - right[used] @ solution
+    return losses
+
+
+def kept_of(found):
+    gains = np.concatenate(found.gains)
+    return tuple(np.flatnonzero(gains[:NUM_CANDIDATES]).tolist())
+
+
+def test_swap_search_finds_good_sets_and_their_least_losses():
+    ranks = []
+    for seed in range(4):
+        losses, found = dense_losses(seed), chosen(seed)
+        np.testing.assert_allclose(found.energy, losses[kept_of(found)], rtol=2e-4)
+        # Where the search started from.
+        start = chosen(seed, select="friendliness")
+        np.testing.assert_allclose(start.energy, losses[kept_of(start)], rtol=2e-4)
+        order = np.argsort(-np.asarray(start.scores), kind="stable")
+        assert kept_of(start) == tuple(sorted(order[:KEPT].tolist()))
+        assert found.energy <= start.energy * (1 + 1e-4)
+        ranks.append(sorted(losses, key=losses.__getitem__).index(kept_of(found)))
+    # Of 20 sets; a search by single swaps may end in a local minimum.
+    assert sorted(ranks)[-2] < 2, ranks
+
+
+def test_loss_is_ecos_own_on_the_scaled_samples():
+    _, _, label_f, reg = problem(0)
+    found = chosen(0)
+    memory = found.memory._replace(weights=jnp.array([0.5, 0.5, 0, 0]))
+    loss = filters.eco_loss(found.model.filter_f, memory, label_f, reg)
+    np.testing.assert_allclose(found.energy, loss, rtol=1e-4)
+
+
+def test_what_is_left_out_is_zero_and_the_rest_is_scaled():
+    _, memory, _, _ = problem(0)
+    found = chosen(0)
+    in_use = np.concatenate(found.gains) > 0
+    assert in_use.sum() == KEPT + CHANNELS[-1]
+    expected = np.where(np.arange(len(in_use)) < NUM_CANDIDATES, np.sqrt(KEPT / NUM_CANDIDATES), 1)
+    np.testing.assert_allclose(np.concatenate(found.gains), in_use * expected, rtol=1e-6)
+    splits = np.cumsum(CHANNELS)[:-1]
+    for old, new, gain in zip(memory.samples_f, found.memory.samples_f, found.gains, strict=True):
+        np.testing.assert_allclose(
+            new, np.asarray(old) * np.asarray(gain)[:, None, None], rtol=1e-6
+        )
+    np.testing.assert_array_equal(found.memory.gram, filters.memory_gram(found.memory.samples_f))
+    model = found.model
+    for part in (model.filter_f, model.energy, model.cg.direction, model.cg.residual):
+        for block, used in zip(part, np.split(in_use, splits), strict=True):
+            alive = np.abs(np.asarray(block)).max(axis=(1, 2)) > 0
+            np.testing.assert_array_equal(alive, used)
+
+
+def test_all_channels_are_ecos_own_training():
+    model, memory, label_f, reg = problem(0)
+    found = chosen(0, num_channels=NUM_CANDIDATES, num_iters=7, max_rounds=1)
+    both = memory._replace(weights=jnp.array([0.5, 0.5, 0, 0]))
+    expected = train(model, both, None, label_f, reg, learning_rate=0.0, num_iters=7)
+    for part, wanted in zip(found.model.filter_f, expected.filter_f, strict=True):
+        np.testing.assert_allclose(part, wanted, atol=1e-5)
+    for part, wanted in zip(found.memory.samples_f, memory.samples_f, strict=True):
+        np.testing.assert_array_equal(part, wanted)
+
+
+def test_controls_keep_as_many():
+    random, energy = (chosen(1, select=name) for name in ("random", "energy"))
+    assert len(kept_of(random)) == len(kept_of(energy)) == KEPT
+    draws = {kept_of(chosen(1, select="random", key=jax.random.key(i))) for i in range(5)}
+    assert len(draws) > 1
+    free = kept_of(chosen(1, num_channels=None))
+    assert 2 <= len(free) <= NUM_CANDIDATES
+    assert len(kept_of(chosen(1, num_channels=None, min_channels=5))) >= 5
