@@ -12,6 +12,10 @@ from typing import Any
 from cdjax._errors import InputError
 from cdjax.cli import _interrupt
 
+_ROOFLINE = (
+    "this machine, in this run: matrix product {:.1f} GFLOP/s, copy {:.1f} GB/s; a bound is what\n"
+    "a step's operations and bytes, as XLA counts them (one turn of a loop), take at these rates"
+)
 _FORMULA = "model bytes = filter + network weights that the kept channels need"
 
 
@@ -44,6 +48,12 @@ def add_parser(subparsers: Any) -> None:
         default=30,
         metavar="N",
         help="timed steps of each tracker (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--roofline",
+        action="store_true",
+        help="also count a step's operations and bytes, measure what this machine's own matrix "
+        "product and memory copy reach, and tell how near the step is to them",
     )
     parser.add_argument("--json", metavar="OUT", help="write the figures to this file")
     parser.set_defaults(run=run)
@@ -107,16 +117,22 @@ def run(args: argparse.Namespace) -> int:
             _time_round(case, frame, keep=index >= 0)
 
     rows = [_finish(case) for case in cases]
+    peaks = _peaks() if args.roofline else None
+    for row in rows:
+        row |= _roofline(row, peaks) if peaks else {}
     device = jax.devices()[0]
     print(f"\ndevice: {device.platform} ({device.device_kind}), medians of {args.frames} steps\n")
     print(_table(rows))
     print(f"\n{_FORMULA}")
+    if peaks:
+        print(_ROOFLINE.format(peaks["gflops"], peaks["gbytes_s"]))
     if args.json:
         report = {
             "jax": jax.__version__,
             "device": f"{device.platform} ({device.device_kind})",
             "frames": args.frames,
             "formula": _FORMULA,
+            "peaks": peaks,
             "trackers": rows,
         }
         _results.write_json(Path(args.json), report)
@@ -163,6 +179,7 @@ def _prepare(name: str, weights: str | None, params: Any, frames: list[Any], box
     patches = jax.device_put(_patches(frames, num_patches, patch_px))
     extract = functools.partial(deep_features.extract, backbone, grid_hw=grid_hw)
     bare, _ = _compile(extract, params, patches)
+    cost = steady.cost_analysis() or {}
     row = {
         "tracker": name,
         "weights": weights,
@@ -174,6 +191,8 @@ def _prepare(name: str, weights: str | None, params: Any, frames: list[Any], box
         "num_candidates": sum(trackers.candidates_of(name).values()),
         "patches": num_patches,
         "patch_px": patch_px,
+        "step_gflop": cost.get("flops", 0.0) / 1e9,
+        "step_gbytes": cost.get("bytes accessed", 0.0) / 1e9,
         "state_bytes": _num_bytes(distilled),
         "model_bytes": trackers.model_bytes(backbone, params, distilled),
     }
@@ -221,6 +240,31 @@ def _patches(frames: list[Any], num: int, side: int) -> Any:
     return np.stack([cv2.resize(p, (side, side)) for p in picks]).astype(np.float32)
 
 
+def _peaks() -> dict[str, float]:
+    """What a large matrix product and a copy reach, the best of several."""
+    import jax.numpy as jnp
+
+    square = jnp.ones((1024, 1024), jnp.float32)
+    product, _ = _compile(jnp.matmul, square, square)
+    best = min(_seconds(lambda: product(square, square)) for _ in range(20))
+    large = jnp.ones(2**26, jnp.float32)  # 256 MiB, beyond any cache
+    copy, _ = _compile(lambda x: x + 1, large)
+    moved = min(_seconds(lambda: copy(large)) for _ in range(10))
+    return {"gflops": 2 * 1024**3 / best / 1e9, "gbytes_s": 2 * large.nbytes / moved / 1e9}
+
+
+def _roofline(row: dict[str, Any], peaks: dict[str, float]) -> dict[str, Any]:
+    """The least time that a step's operations, and its bytes, take at the measured rates."""
+    compute_ms = row["step_gflop"] / peaks["gflops"] * 1e3
+    memory_ms = row["step_gbytes"] / peaks["gbytes_s"] * 1e3
+    bound_ms = max(compute_ms, memory_ms)
+    return {
+        "compute_bound_ms": compute_ms,
+        "memory_bound_ms": memory_ms,
+        "share_of_bound": bound_ms / row["step_ms"],
+    }
+
+
 def _num_bytes(tree: Any) -> int:
     import jax
 
@@ -257,6 +301,14 @@ def _table(rows: list[dict[str, Any]]) -> str:
         ("model: weights, bytes", lambda r: number(r["model_bytes"]["conv_bytes"], 0)),
         ("model, bytes", lambda r: number(r["model_bytes"]["total"], 0)),
     ]
+    if "share_of_bound" in rows[0]:
+        lines += [
+            ("operations a step, GFLOP", lambda r: number(r["step_gflop"], 3)),
+            ("bytes a step, GB", lambda r: number(r["step_gbytes"], 3)),
+            ("bound by operations, ms", lambda r: number(r["compute_bound_ms"], 2)),
+            ("bound by bytes, ms", lambda r: number(r["memory_bound_ms"], 2)),
+            ("larger bound / step", lambda r: number(r["share_of_bound"], 2)),
+        ]
     cells = [[show(row) for row in rows] for _, show in lines]
     widths = [max(len(line[i]) for line in cells) for i in range(len(rows))]
     head = max(len(label) for label, _ in lines)

@@ -11,7 +11,7 @@ def test_two_trackers_side_by_side(tmp_path, capsys):
     names = ["CF2-H", "DeepCD-H:num_channels=8"]
     path = tmp_path / "speed.json"
     arguments = ["--tracker", names[0], "--tracker", names[1], "--frames", "3"]
-    assert main(["speed", *arguments, "--json", str(path)]) == 0
+    assert main(["speed", *arguments, "--roofline", "--json", str(path)]) == 0
     printed = capsys.readouterr().out
     report = json.loads(path.read_text())
     rows = report["trackers"]
@@ -25,10 +25,15 @@ def test_two_trackers_side_by_side(tmp_path, capsys):
         parts = row["model_bytes"]["filter_bytes"] + row["model_bytes"]["conv_bytes"]
         assert row["model_bytes"]["total"] == parts
         assert row["num_candidates"] == 31
+        bounds = row["compute_bound_ms"], row["memory_bound_ms"]
+        assert row["step_gflop"] / report["peaks"]["gflops"] * 1e3 == pytest.approx(bounds[0])
+        assert row["step_gbytes"] / report["peaks"]["gbytes_s"] * 1e3 == pytest.approx(bounds[1])
+        assert 0 < row["share_of_bound"] == pytest.approx(max(bounds) / row["step_ms"])
     assert [row["num_channels"] for row in rows] == [31, 8]
     assert rows[0]["distil_s"] is None
     assert rows[1]["distil_s"] > 0
     assert "8 of 31" in printed
+    assert "bound by bytes" in printed
     assert report["formula"] in printed
 
 

@@ -134,6 +134,20 @@ def test_table_is_checked_and_optional():
         tracker.init({"table": jnp.zeros((5, 10))}, jnp.asarray(video(1)[0][0]), box)
 
 
+@pytest.mark.parametrize("side", [6, 720])
+def test_frames_of_4k(side):
+    small = np.random.default_rng(0).integers(0, 256, (2160 // side, 3840 // side), dtype=np.uint8)
+    frame = np.kron(small, np.ones((side, side), np.uint8))
+    second = np.roll(frame, (side // 3, -(side // 3)), axis=(0, 1))
+    box = np.array([1880, 700, side, side], np.float32)
+    tracker = programs(ECO_HC)
+    state = tracker.start(frame, box)
+    _, output = tracker.step({}, state, second)
+    cell_px = 4 * 4.3 * side / 102
+    expected = box + np.array([-(side // 3), side // 3, 0, 0])
+    np.testing.assert_allclose(output.box[:2], expected[:2], atol=cell_px)
+
+
 def test_schedule_of_the_specification():
     # Frames 1 to 9, then every sixth; the first one is trained by `init`.
     trained = [t + 1 for t in range(30) if _trains(ECOConfig(), t)]
