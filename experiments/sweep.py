@@ -111,7 +111,7 @@ def main(_: Any) -> None:
     rows = []
     print(f"{'mean AUC':>8} {'1st pass':>8} {'channels':>8}  tracker ({len(lanes.start)} runs)")
     for name in _TRACKERS.value:
-        weights = benchmark.weights_for(name, _WEIGHTS.value)
+        weights = benchmark.weights_for(name, weights=_WEIGHTS.value)
         params = {} if weights is None else cdjax.load_params(weights)
         boxes, channels = run(cdjax.make(name), params, pixels, sizes, lengths, lanes)
         scores = []

@@ -248,7 +248,14 @@ def test_no_settings_prints_or_callbacks():
 # In traced code nothing may wait for the host.
 HOST = re.compile(r"(^|\.)(item|tolist|block_until_ready|device_get)$|^np\.asarray$|^float$")
 # Host code by design: compaction, the size of a model and its layers, options typed into a name.
-HOST_FUNCTIONS = {"_compact", "model_bytes", "channels_by_layer", "_selected", "_cast"}
+HOST_FUNCTIONS = {
+    "_compact",
+    "model_bytes",
+    "_projected_bytes",
+    "channels_by_layer",
+    "_selected",
+    "_cast",
+}
 
 
 def test_traced_code_never_waits_for_the_host():

@@ -30,7 +30,7 @@ class Entry(NamedTuple):
     description: Mapping[str, Any] = {}
 
 
-def weights_for(name: str, weights: str | None = None) -> str | None:
+def weights_for(name: str, *, weights: str | None = None) -> str | None:
     """Names the weights that a tracker is run with.
 
     Args:
@@ -86,7 +86,7 @@ def make_entries(
             entries.append(Entry(name, opencv_tracker(name), {}, description))
             continue
         config = config_of(name)
-        tracker, chosen = cdjax.make(name), weights_for(name, weights)
+        tracker, chosen = cdjax.make(name), weights_for(name, weights=weights)
         if chosen is not None and chosen not in loaded:
             loaded[chosen] = cdjax.load_params(chosen)
         if cdjax.network_of(name) is not None:

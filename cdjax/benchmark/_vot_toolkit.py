@@ -84,7 +84,7 @@ class PythonTracker:
         import cdjax
 
         self._tracker = cdjax.make(name)
-        chosen = weights_for(name, weights)
+        chosen = weights_for(name, weights=weights)
         self._params = {} if chosen is None else cdjax.load_params(chosen)
         self._path = Path()
         self._records: Iterator[FrameRecord] = iter(())

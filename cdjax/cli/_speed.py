@@ -147,7 +147,7 @@ def _load(name: str, weights: str | None) -> Any:
     import cdjax
     from cdjax.benchmark._entries import weights_for
 
-    chosen = weights_for(name, weights)
+    chosen = weights_for(name, weights=weights)
     return {} if chosen is None else jax.device_put(cdjax.load_params(chosen))
 
 

@@ -276,7 +276,7 @@ def choose_tracker(name: str | None, weights: str | None) -> tuple[str, Any, Any
     if name is not None or weights is not None:
         name = name or _PREFERRED
         tracker = cdjax.make(name)
-        chosen = weights_for(name, weights)
+        chosen = weights_for(name, weights=weights)
         params = {} if chosen is None else cdjax.load_params(chosen)
         unused = weights is not None and cdjax.network_of(name) is None
         note = f"{name} needs no weights: --weights is not used" if unused else None

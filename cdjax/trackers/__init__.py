@@ -6,6 +6,7 @@ from cdjax.trackers._base import TrackOutput as TrackOutput
 from cdjax.trackers._cacf import CACFConfig as CACFConfig
 from cdjax.trackers._cacf import CACFState as CACFState
 from cdjax.trackers._cacf import cacf as cacf
+from cdjax.trackers._config import DistillationConfig as DistillationConfig
 from cdjax.trackers._deepcd import DeepCDConfig as DeepCDConfig
 from cdjax.trackers._deepcd import DeepCDState as DeepCDState
 from cdjax.trackers._deepcd import deepcd as deepcd
@@ -27,6 +28,7 @@ __all__ = [
     "CACFState",
     "DeepCDConfig",
     "DeepCDState",
+    "DistillationConfig",
     "ECOConfig",
     "ECOState",
     "TrackOutput",

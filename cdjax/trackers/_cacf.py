@@ -13,7 +13,8 @@ from cdjax import crop, deep_features, distill, filters, locate
 from cdjax._errors import InputError
 from cdjax._types import Array, Box, Complex, Float, Int, Params, Shaped
 from cdjax.trackers._base import Tracker, TrackOutput
-from cdjax.trackers._choose import SELECTIONS, choose_channels, round_up
+from cdjax.trackers._choose import choose_channels, round_up
+from cdjax.trackers._config import DistillationConfig
 
 REGIONS = ("box", "square", "pixels")
 FORMS = ("independent", "joint")
@@ -32,10 +33,10 @@ _PLACES = ((0, 0), (-1, 0), (0, -1), (1, 0), (0, 1))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class CACFConfig:
+class CACFConfig(DistillationConfig):
     """What fixes CACF's shapes and algorithm; hashed by value.
 
-    Attributes:
+    Attributes (and those of `DistillationConfig`):
       grid_hw: rows and columns of the feature maps and of the response, cells.
       cell: side of a cell of the resampled patch, px.
       colors: adds the ten colour names to HOG's channels; their table is the weights.
@@ -57,21 +58,8 @@ class CACFConfig:
       joint_context_reg: weight of a context patch in the joint form.
       learning_rate: weight of the new frame's filter in the running one.
       subcell: refines the peak within its cell; else steps are whole cells, as DCF_CA's.
-      num_scales: scales searched in every frame, odd; 1 keeps the first frame's size.
-      scale_step: ratio of neighbouring scales.
       scale_penalty: factor on the peaks of all scales but the middle one.
       scale_rate: share of the found change of scale that is applied.
-      select: "all" (CACF), or how the second frame chooses channels: "swap" (the paper),
-        "friendliness" (the best of the ranking), the controls "energy" and "random".
-      friendliness: form of the ranking, see `distill.friendliness`.
-      num_channels: channels to keep; None finds the number by the prefix curve, in arrays that
-        have room for all (`Tracker.compact` cuts them down).
-      min_channels: least number that the prefix curve may find; None for 4.
-      prefix_slack: the fewest channels whose held-out error is within this fraction of the least.
-      gain_free: the prefix curve compares the best-scaled response with the label.
-      max_rounds: most rounds of swap search and training.
-      seed: key of the random control where `init` is given none.
-      aux: returns response map, mask, features and energies in `TrackOutput.aux`.
     """
 
     grid_hw: tuple[int, int] = (30, 30)
@@ -89,34 +77,16 @@ class CACFConfig:
     joint_context_reg: float = 1.0
     learning_rate: float = 0.015
     subcell: bool = False
-    num_scales: int = 1
-    scale_step: float = 1.03
     scale_penalty: float = 0.98
     scale_rate: float = 1.0
-    select: str = "all"
-    friendliness: str = "ratio"
-    num_channels: int | None = None
-    min_channels: int | None = None
-    prefix_slack: float = 0.005
-    gain_free: bool = True
-    max_rounds: int = 5
-    seed: int = 0
-    aux: bool = False
+
+    selections = tuple(name for name in DistillationConfig.selections if name != "exact")
 
     def __post_init__(self) -> None:
-        def require(good: bool, name: str, remedy: str) -> None:
-            if not good:
-                raise InputError(f"{name}={getattr(self, name)!r}: {remedy}")
-
-        selections = ("all", *(name for name in SELECTIONS if name != "exact"))
-        require(self.select in selections, "select", f"use one of {', '.join(selections)}")
+        super().__post_init__()
+        require = self.require
         require(self.region in REGIONS, "region", f"use one of {', '.join(REGIONS)}")
         require(self.form in FORMS, "form", f"use one of {', '.join(FORMS)}")
-        require(
-            self.friendliness in distill.FORMS,
-            "friendliness",
-            f"use one of {', '.join(distill.FORMS)}",
-        )
         sides = len(self.grid_hw) == 2 and min(self.grid_hw) >= 2
         require(sides, "grid_hw", "use two numbers of cells from 2, as in 30x30")
         thirds = self.region != "pixels" and self.grid_hw[0] % 3 == self.grid_hw[1] % 3 == 0
@@ -125,23 +95,14 @@ class CACFConfig:
             "shared",
             'use shared=false with region="pixels" or a grid that 3 does not divide',
         )
-        odd = self.num_scales >= 1 and self.num_scales % 2 == 1
-        require(odd, "num_scales", "use an odd number from 1")
-        require(self.scale_step > 1, "scale_step", "use a ratio above 1")
         require(0 <= self.learning_rate <= 1, "learning_rate", "use a number from 0 to 1")
         for name in ("reg", "joint_reg", "sigma", "scale_penalty"):
             require(getattr(self, name) > 0, name, "use a positive number")
-        for name in ("context_reg", "joint_context_reg", "prefix_slack", "scale_rate"):
+        for name in ("context_reg", "joint_context_reg", "scale_rate"):
             require(getattr(self, name) >= 0, name, "use 0 or more")
         require(self.region_scale > 1, "region_scale", "use a number above 1")
-        for name in ("cell", "supersample", "max_rounds"):
+        for name in ("cell", "supersample"):
             require(getattr(self, name) >= 1, name, "use 1 or more")
-        require(
-            self.min_channels is None or self.min_channels >= 1, "min_channels", "use 1 or more"
-        )
-        if self.num_channels is not None:
-            total = self.backbone.num_channels
-            require(1 <= self.num_channels <= total, "num_channels", f"use 1 to {total}")
 
     @property
     def backbone(self) -> deep_features.Backbone:
@@ -155,6 +116,11 @@ class CACFConfig:
         """The channels that the filter may use, by layer."""
         backbone = self.backbone
         return dict(zip(backbone.layers, backbone.layer_channels, strict=True))
+
+    @property
+    def num_candidates(self) -> int:
+        """Channels that distillation chooses from."""
+        return self.backbone.num_channels
 
     @property
     def num_slots(self) -> int:

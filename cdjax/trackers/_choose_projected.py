@@ -10,8 +10,6 @@ from cdjax import distill, filters
 from cdjax._types import Array, Blocks, Bool, Complex, Float
 from cdjax.trackers._choose import first_set
 
-SELECTIONS = ("swap", "friendliness", "energy", "random")
-
 _REG = 1e-3
 """Ridge of the prefix curve, against the mean power of a channel."""
 
@@ -67,7 +65,7 @@ def choose_projected(
     reg: filters.SpatialReg,
     *,
     target: Float[Array, "2"],
-    num_candidates: int,
+    candidate_blocks: int,
     select: str,
     num_channels: int | None,
     friendliness: str,
@@ -95,7 +93,7 @@ def choose_projected(
       label_f: half spectrum of the desired response.
       reg: the spatial penalty.
       target: height and width of the target against the sample's.
-      num_candidates: the first blocks, whose channels are candidates; the others stay.
+      candidate_blocks: the first blocks, whose channels are candidates; the others stay.
       select: "swap", "friendliness", or the controls "energy" and "random".
       num_channels: how many candidates to keep; None finds the number by the prefix curve.
       friendliness: form of the ranking.
@@ -115,8 +113,8 @@ def choose_projected(
       [1] Distilling channels for efficient deep tracking. Differs: both samples weigh 1 / 2.
     """
     widths = [block.shape[0] for block in model.filter_f]
-    num_all = sum(widths[:num_candidates])
-    ends = np.cumsum(widths[:num_candidates])[:-1]
+    num_all = sum(widths[:candidate_blocks])
+    ends = np.cumsum(widths[:candidate_blocks])[:-1]
     hw = label_f.shape[0], 2 * label_f.shape[1] - 1
     weights = jnp.asarray(filters.half_weights(hw).reshape(-1))
     goal_f = label_f.reshape(-1).astype(jnp.complex64)
@@ -128,12 +126,12 @@ def choose_projected(
 
     def by_block(values: Array) -> tuple[Array, ...]:
         """Splits by block; the blocks that stay count as in use."""
-        stay = [jnp.ones(width, values.dtype) for width in widths[num_candidates:]]
+        stay = [jnp.ones(width, values.dtype) for width in widths[candidate_blocks:]]
         return (*jnp.split(values, ends), *stay)
 
     def channels_of(samples_f: tuple[Array, ...]) -> Complex[Array, "2 c m"]:
         """All candidates at one size, flattened."""
-        padded = [filters.pad_series(x, hw) for x in samples_f[:num_candidates]]
+        padded = [filters.pad_series(x, hw) for x in samples_f[:candidate_blocks]]
         return jnp.concatenate(padded, axis=1).reshape(2, num_all, -1)
 
     def parts_of(samples_f: tuple[Array, ...], filter_f: Blocks) -> Complex[Array, "2 c m"]:
@@ -142,16 +140,16 @@ def choose_projected(
 
     def fixed_of(samples_f: tuple[Array, ...], filter_f: Blocks) -> Complex[Array, "2 m"]:
         """What the blocks that stay add."""
-        if num_candidates == len(widths):
+        if candidate_blocks == len(widths):
             return jnp.zeros((2, goal_f.size), jnp.complex64)
-        stay_x, stay_f = samples_f[num_candidates:], filter_f[num_candidates:]
+        stay_x, stay_f = samples_f[candidate_blocks:], filter_f[candidate_blocks:]
         products = [
             filters.pad_series(jnp.sum(x * f[None], axis=1), hw)
             for x, f in zip(stay_x, stay_f, strict=True)
         ]
         return sum(products[1:], products[0]).reshape(2, -1)
 
-    history = _object_maps(pair.samples_f[:num_candidates], target)
+    history = _object_maps(pair.samples_f[:candidate_blocks], target)
 
     def score(form: str) -> Float[Array, " c"]:
         return jnp.concatenate([distill.friendliness(maps, form=form) for maps in history])
@@ -187,10 +185,10 @@ def choose_projected(
         energy = distill.channel_energy(
             parts_of(samples_f, model.filter_f) * roots[..., None],
             rest * roots,
-            jnp.concatenate(penalty[:num_candidates]),
+            jnp.concatenate(penalty[:candidate_blocks]),
             weights,
         )
-        stay = sum(jnp.sum(each) for each in penalty[num_candidates:])
+        stay = sum(jnp.sum(each) for each in penalty[candidate_blocks:])
         return energy._replace(constant=energy.constant + stay)
 
     def solve(

@@ -13,7 +13,8 @@ from cdjax import crop, deep_features, distill, filters, locate
 from cdjax._errors import InputError
 from cdjax._types import Array, Box, Complex, Float, Int, Params, Shaped
 from cdjax.trackers._base import Tracker, TrackOutput
-from cdjax.trackers._choose import SELECTIONS, choose_channels, round_up
+from cdjax.trackers._choose import choose_channels, round_up
+from cdjax.trackers._config import DistillationConfig
 
 REGIONS = ("cf2", "box", "square")
 
@@ -23,10 +24,10 @@ elsewhere."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class DeepCDConfig:
+class DeepCDConfig(DistillationConfig):
     """What fixes DeepCD's shapes and algorithm; hashed by value.
 
-    Attributes:
+    Attributes (and those of `DistillationConfig`):
       network: "vgg19", "vgg_m", "squeezenet", "squeezenet1_1" or "hog".
       layers: layers whose channels are the candidates; kept in network order.
       padding: padding of the network's convolutions, "zero" or "reflect".
@@ -49,22 +50,8 @@ class DeepCDConfig:
       joint: one filter over all layers; else one a layer, fused by `layer_weights` (CF2).
       layer_weights: weight of each layer's response where `joint` is off, in the order of
         `layers`; equal by default.
-      num_scales: scales searched in every frame, odd; 1 keeps the first frame's size.
-      scale_step: ratio of neighbouring scales.
       scale_penalty: factor on the peaks of all scales but the middle one.
       scale_rate: share of the found change of scale that is applied.
-      select: how channels are chosen in the second frame: "swap" (the paper), "exact" (filters
-        re-trained for every swap), "friendliness" (the best of the ranking), the controls "energy"
-        (as many, of largest energy) and "random" (as many, drawn), or "all" (no distillation).
-      friendliness: form of the ranking, see `distill.friendliness`.
-      num_channels: channels to keep; None finds the number by the prefix curve, in arrays that
-        have room for all (`Tracker.compact` cuts them down).
-      min_channels: least number that the prefix curve may find; None for max(4, c / 32).
-      prefix_slack: the fewest channels whose held-out error is within this fraction of the least.
-      gain_free: the prefix curve compares the best-scaled response with the label.
-      max_rounds: most rounds of swap search and training.
-      seed: key of the random control where `init` is given none.
-      aux: returns response map, mask, features and energies in `TrackOutput.aux`.
 
     References:
       [1] Ma et al., Hierarchical convolutional features for visual tracking, 2015.
@@ -87,35 +74,14 @@ class DeepCDConfig:
     joint: bool = True
     layer_weights: tuple[float, ...] | None = None
     num_scales: int = 3
-    scale_step: float = 1.03
     scale_penalty: float = 0.98
     scale_rate: float = 1.0
     select: str = "swap"
-    friendliness: str = "ratio"
-    num_channels: int | None = None
-    min_channels: int | None = None
-    prefix_slack: float = 0.005
-    gain_free: bool = True
-    max_rounds: int = 5
-    seed: int = 0
-    aux: bool = False
 
     def __post_init__(self) -> None:
-        def require(good: bool, name: str, remedy: str) -> None:
-            if not good:
-                raise InputError(f"{name}={getattr(self, name)!r}: {remedy}")
-
-        selections = (*SELECTIONS, "all")
-        require(self.select in selections, "select", f"use one of {', '.join(selections)}")
+        super().__post_init__()
+        require = self.require
         require(self.region in REGIONS, "region", f"use one of {', '.join(REGIONS)}")
-        require(
-            self.friendliness in distill.FORMS,
-            "friendliness",
-            f"use one of {', '.join(distill.FORMS)}",
-        )
-        odd = self.num_scales >= 1 and self.num_scales % 2 == 1
-        require(odd, "num_scales", "use an odd number from 1")
-        require(self.scale_step > 1, "scale_step", "use a ratio above 1")
         require(0 <= self.learning_rate <= 1, "learning_rate", "use a number from 0 to 1")
         require(self.reg > 0, "reg", "use a positive number")
         require(self.sigma > 0, "sigma", "use a positive number")
@@ -127,15 +93,7 @@ class DeepCDConfig:
         require(self.grid >= 8, "grid", "use at least 8 cells")
         whole = self.network != "hog" or self.patch_px % self.grid == 0
         require(whole, "patch_px", f"HOG takes multiples of grid={self.grid}")
-        require(self.prefix_slack >= 0, "prefix_slack", "use 0 or more")
-        require(self.max_rounds >= 1, "max_rounds", "use 1 or more")
-        require(
-            self.min_channels is None or self.min_channels >= 1, "min_channels", "use 1 or more"
-        )
         require(self.joint or self.select == "all", "joint", "distillation needs joint=True")
-        total = self.backbone.num_channels
-        if self.num_channels is not None:
-            require(1 <= self.num_channels <= total, "num_channels", f"use 1 to {total}")
         if self.layer_weights is not None:
             require(
                 len(self.layer_weights) == len(self.layers),
@@ -170,6 +128,11 @@ class DeepCDConfig:
         """The channels that the filter may use, by layer."""
         backbone = self.backbone
         return dict(zip(backbone.layers, backbone.layer_channels, strict=True))
+
+    @property
+    def num_candidates(self) -> int:
+        """Channels that distillation chooses from."""
+        return self.backbone.num_channels
 
     @property
     def num_slots(self) -> int:

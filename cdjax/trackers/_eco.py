@@ -13,7 +13,8 @@ from cdjax._errors import InputError
 from cdjax._types import Array, Blocks, Box, Float, Int, Params, Shaped
 from cdjax.trackers._base import Tracker, TrackOutput
 from cdjax.trackers._choose import round_up
-from cdjax.trackers._choose_projected import SELECTIONS, choose_projected
+from cdjax.trackers._choose_projected import choose_projected
+from cdjax.trackers._config import DistillationConfig
 
 _FLAT = 1e-3
 """Peak of the scale filter's response below which a target counts as flat; about 1 elsewhere."""
@@ -22,13 +23,16 @@ _GRAY = np.array([0.299, 0.587, 0.114], np.float32)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ECOConfig:
+class ECOConfig(DistillationConfig):
     """What fixes ECO's shapes and algorithm; hashed by value. The defaults are ECO-HC's.
+
+    Distillation chooses among the projected channels; with a network HOG's are no candidates and
+    stay. Where `num_scales` is 1, a scale filter of its own finds the size.
 
     Blocks are, finest first: for "hog" colour in cells of `color_cell` px and HOG in cells of
     `hog_cell`; for a network its layers and then HOG.
 
-    Attributes:
+    Attributes (and those of `DistillationConfig`):
       network: "hog", or the network whose layers are the blocks.
       layers: its layers.
       compressed: channels of each block after projection.
@@ -56,25 +60,10 @@ class ECOConfig:
       reg_edge: see `filters.spatial_reg`.
       reg_least: see `filters.spatial_reg`.
       reg_sparsity: see `filters.spatial_reg`.
-      num_scales: scales searched by the filter itself, odd; where 1, the scale filter finds the
-        size.
-      scale_step: ratio of neighbouring scales.
       scale_cells: rows and columns of the scale filter's model, cells of 4 px.
       scale_rate: learning rate of the scale filter; 0 keeps the first frame's size where
         `num_scales` is 1.
-      select: "all" (ECO), or how the second frame chooses projected channels: "swap" (the paper),
-        "friendliness" (the best of the ranking), the controls "energy" and "random". With a
-        network HOG is not a candidate and stays.
-      friendliness: form of the ranking, see `distill.friendliness`.
-      num_channels: candidates to keep; None finds the number by the prefix curve. Arrays have room
-        for all until `Tracker.compact` cuts them down.
-      min_channels: least number that may be found; None for a quarter.
-      prefix_slack: the fewest channels whose held-out error is within this fraction of the least.
-      gain_free: the prefix curve compares the best-scaled response with the label.
-      max_rounds: most rounds of swap search and training.
-      distil_iters: steps of conjugate gradients in each of them.
-      seed: key of the random control where `init` is given none.
-      aux: returns response map, mask, energy and friendliness in `TrackOutput.aux`.
+      distil_iters: steps of conjugate gradients in each round of the distillation.
 
     References:
       [1] Danelljan et al., ECO: efficient convolution operators for tracking, 2017.
@@ -106,26 +95,17 @@ class ECOConfig:
     reg_edge: float = 1e-2
     reg_least: float = 1e-4
     reg_sparsity: float = 0.05
-    num_scales: int = 1
     scale_step: float = 1.02
     scale_cells: tuple[int, int] = (5, 5)
     scale_rate: float = 0.025
-    select: str = "all"
-    friendliness: str = "ratio"
-    num_channels: int | None = None
-    min_channels: int | None = None
     prefix_slack: float = 0.05
-    gain_free: bool = True
-    max_rounds: int = 5
     distil_iters: int = 15
-    seed: int = 0
-    aux: bool = False
+
+    selections = tuple(name for name in DistillationConfig.selections if name != "exact")
 
     def __post_init__(self) -> None:
-        def require(good: bool, name: str, remedy: str) -> None:
-            if not good:
-                raise InputError(f"{name}={getattr(self, name)!r}: {remedy}")
-
+        super().__post_init__()
+        require = self.require
         object.__setattr__(self, "layers", self.backbone.layers)
         num_blocks = 1 + len(self.layers)
         fits = len(self.compressed) == num_blocks and min(self.compressed) >= 1
@@ -141,9 +121,6 @@ class ECOConfig:
         require(self.region_scale > 1, "region_scale", "use a number above 1")
         require(0 < self.learning_rate < 1, "learning_rate", "use a number between 0 and 1")
         require(0 <= self.scale_rate <= 1, "scale_rate", "use a number from 0 to 1")
-        odd = self.num_scales >= 1 and self.num_scales % 2 == 1
-        require(odd, "num_scales", "use an odd number from 1")
-        require(self.scale_step > 1, "scale_step", "use a ratio above 1")
         require(self.num_slots >= 2, "num_slots", "use 2 or more")
         for name in ("train_gap", "skip_after", "forgetting"):
             require(getattr(self, name) >= 0, name, "use 0 or more")
@@ -154,15 +131,6 @@ class ECOConfig:
         require(0 < self.reg_sparsity < 1, "reg_sparsity", "use a number between 0 and 1")
         for name in ("data_weight", "reg_weight"):
             require(0 < getattr(self, name) < 1, name, "use a number between 0 and 1")
-        selections = ("all", *SELECTIONS)
-        require(self.select in selections, "select", f"use one of {', '.join(selections)}")
-        forms = distill.FORMS
-        require(self.friendliness in forms, "friendliness", f"use one of {', '.join(forms)}")
-        require(self.prefix_slack >= 0, "prefix_slack", "use 0 or more")
-        require(self.max_rounds >= 1, "max_rounds", "use 1 or more")
-        for name in ("num_channels", "min_channels"):
-            value, most = getattr(self, name), sum(self.compressed[: self.num_candidates])
-            require(value is None or 1 <= value <= most, name, f"use 1 to {most}")
         pair = len(self.scale_cells) == 2 and min(self.scale_cells) >= 2
         require(pair, "scale_cells", "use two numbers of cells from 2, as in 5x5")
 
@@ -209,9 +177,14 @@ class ECOConfig:
         return dict(zip(names, self.compressed, strict=True))
 
     @property
-    def num_candidates(self) -> int:
+    def candidate_blocks(self) -> int:
         """The first blocks, whose channels distillation chooses from."""
         return len(self.compressed) if self.network == "hog" else len(self.layers)
+
+    @property
+    def num_candidates(self) -> int:
+        """Channels that distillation chooses from."""
+        return sum(self.compressed[: self.candidate_blocks])
 
     @property
     def grid_hw(self) -> tuple[int, int]:
@@ -291,7 +264,6 @@ def _make(config: ECOConfig) -> Tracker:
     scale_hw = (4 * config.scale_cells[0], 4 * config.scale_cells[1])
     distils = config.select != "all"
     num_all = sum(config.compressed)
-    num_candidates = sum(config.compressed[: config.num_candidates])
 
     def color_maps(params: Params, patches: Float[Array, "n p p ch"], is_gray: Array):
         """Names of colours; of grays, and where there is no table, intensities."""
@@ -397,7 +369,7 @@ def _make(config: ECOConfig) -> Tracker:
             state.label_f,
             state.reg,
             target=state.first_wh[::-1] * state.scale / side_px(state),
-            num_candidates=config.num_candidates,
+            candidate_blocks=config.candidate_blocks,
             select=config.select,
             num_channels=config.num_channels,
             friendliness=config.friendliness,
@@ -478,7 +450,7 @@ def _make(config: ECOConfig) -> Tracker:
             memory=nothing,
             scale_filter=(),
             key=(),
-            diagnostics=(jnp.float32(0), jnp.zeros(num_candidates)) if config.aux else (),
+            diagnostics=(jnp.float32(0), jnp.zeros(config.num_candidates)) if config.aux else (),
         )
         if config.select == "random":
             key = jax.random.key(config.seed) if key is None else key

@@ -40,7 +40,7 @@ def test_python_protocol(tmp_path, monkeypatch):
     fake = make_tracker(8, None, traced.append)
     monkeypatch.setattr(cdjax, "make", lambda name: fake)
     monkeypatch.setattr(cdjax, "load_params", lambda weights: {"gain": np.float32(1)})
-    tracker = PythonTracker(name="CF2-H", weights="fake")
+    tracker = PythonTracker(name="DeepCD-V-11", weights="fake")
     frames = [str(path) for path in make_sequence(tmp_path, [9, 1, 2]).frame_paths]
     polygon = [(10, 12), (28, 10), (30, 38), (12, 40)]
     for start in ((10.0, 10.0, 20.0, 30.0), polygon):

@@ -19,8 +19,8 @@ KEPT = 3
 choose = jax.jit(
     choose_projected,
     static_argnames=(
-        "num_candidates", "select", "num_channels", "friendliness", "min_channels", "prefix_slack",
-        "gain_free", "max_rounds", "num_iters", "data_weight", "reg_weight",
+        "candidate_blocks", "select", "num_channels", "friendliness", "min_channels",
+        "prefix_slack", "gain_free", "max_rounds", "num_iters", "data_weight", "reg_weight",
     ),
     compiler_options=quick(),
 )  # fmt: skip
@@ -57,7 +57,7 @@ def problem(seed):
 def chosen(seed, **options):
     model, memory, label_f, reg = problem(seed)
     options = {
-        "num_candidates": 2, "select": "swap", "num_channels": KEPT, "friendliness": "ratio",
+        "candidate_blocks": 2, "select": "swap", "num_channels": KEPT, "friendliness": "ratio",
         "min_channels": None, "prefix_slack": 0.05, "gain_free": True, "max_rounds": 5,
         "num_iters": 40, "data_weight": 0.75, "reg_weight": 0.25, "key": jax.random.key(0),
     } | options  # fmt: skip

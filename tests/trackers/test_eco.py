@@ -180,7 +180,7 @@ def test_distilled_state_holds_only_the_channels_in_use(name):
     few, wide, small = compacted(name)
     config = config_of(name)
     count = int(wide.num_channels)
-    stay = sum(config.compressed) - sum(config.compressed[: config.num_candidates])
+    stay = sum(config.compressed) - config.num_candidates
     assert count == config.num_channels + stay == int(small.num_channels)
     in_use = np.asarray(wide.selected)[-count:]
     assert (np.diff(in_use) > 0).all()

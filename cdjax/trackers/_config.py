@@ -1,0 +1,68 @@
+"""What the configs of all trackers share."""
+
+import dataclasses
+from typing import ClassVar
+
+from cdjax import distill
+from cdjax._errors import InputError
+from cdjax.trackers._choose import SELECTIONS
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DistillationConfig:
+    """How many scales are searched, and how channels are chosen.
+
+    Attributes:
+      num_scales: scales searched by the filter in every frame, odd; 1 searches none.
+      scale_step: ratio of neighbouring scales.
+      select: "all" (no distillation), or how the second frame chooses channels: "swap" (the paper),
+        "exact" (filters re-trained for every swap), "friendliness" (the best of the ranking), the
+        controls "energy" (as many, of largest energy) and "random" (as many, drawn).
+      friendliness: form of the ranking, see `distill.friendliness`.
+      num_channels: candidates to keep; None finds the number by the prefix curve, in arrays that
+        have room for all (`Tracker.compact` cuts them down).
+      min_channels: least number that the prefix curve may find; None leaves it to the tracker.
+      prefix_slack: the fewest channels whose held-out error is within this fraction of the least.
+      gain_free: the prefix curve compares the best-scaled response with the label.
+      max_rounds: most rounds of swap search and training.
+      seed: key of the random control where `init` is given none.
+      aux: returns diagnostics in `TrackOutput.aux`.
+    """
+
+    selections: ClassVar[tuple[str, ...]] = ("all", *SELECTIONS)
+    """Values of `select` that the tracker knows."""
+
+    num_scales: int = 1
+    scale_step: float = 1.03
+    select: str = "all"
+    friendliness: str = "ratio"
+    num_channels: int | None = None
+    min_channels: int | None = None
+    prefix_slack: float = 0.005
+    gain_free: bool = True
+    max_rounds: int = 5
+    seed: int = 0
+    aux: bool = False
+
+    @property
+    def num_candidates(self) -> int:
+        """Channels that distillation chooses from."""
+        raise NotImplementedError
+
+    def require(self, good: bool, name: str, remedy: str) -> None:
+        """Raises an InputError that names a field, its value and the remedy, unless it is good."""
+        if not good:
+            raise InputError(f"{name}={getattr(self, name)!r}: {remedy}")
+
+    def __post_init__(self) -> None:
+        for name, allowed in (("select", self.selections), ("friendliness", distill.FORMS)):
+            known = getattr(self, name) in allowed
+            self.require(known, name, f"use one of {', '.join(allowed)}")
+        odd = self.num_scales >= 1 and self.num_scales % 2 == 1
+        self.require(odd, "num_scales", "use an odd number from 1")
+        self.require(self.scale_step > 1, "scale_step", "use a ratio above 1")
+        self.require(self.prefix_slack >= 0, "prefix_slack", "use 0 or more")
+        self.require(self.max_rounds >= 1, "max_rounds", "use 1 or more")
+        for name in ("num_channels", "min_channels"):
+            value, most = getattr(self, name), self.num_candidates
+            self.require(value is None or 1 <= value <= most, name, f"use 1 to {most}")
