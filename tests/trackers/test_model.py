@@ -116,3 +116,24 @@ def test_colour_names_count_by_their_table(kept, table):
     found = model_bytes(backbone_of(name)[0], params_of(name), state)
     filters = 2 * 30 * 16 * 8
     assert found == {"filter_bytes": filters, "conv_bytes": table, "total": filters + table}
+
+
+def test_projections_count_by_the_channels_in_use():
+    name = "ECO-CD-S-Fire2+Fire5:compressed=6x8x4,num_channels=7"
+    frame = jnp.zeros((64, 64, 3), jnp.uint8)
+    shapes = jax.eval_shape(cdjax.make(name).init, params_of(name), frame, jnp.ones(4))
+    state = jax.tree.map(lambda leaf: np.ones(leaf.shape, leaf.dtype), shapes)
+    fire2, fire5, hog = state.projection
+    assert (fire2.shape, fire5.shape, hog.shape) == ((128, 6), (256, 8), (31, 4))
+    fire2[:, 2:], fire5[:, 5:] = 0, 0
+    found = model_bytes(backbone_of(name)[0], params_of(name), state)
+    fine, coarse = 51 * 26 * 8, 25 * 13 * 8
+    filters = 2 * (fine + 512) + 5 * (coarse + 1024) + 4 * (fine + 124)
+    # Projections mix all outputs: conv1 and four fire modules, whole.
+    weights = jax.tree.map(lambda leaf: leaf.nbytes, params_of(name))
+    conv = sum(jax.tree.leaves(weights))
+    assert found == {"filter_bytes": filters, "conv_bytes": conv, "total": filters + conv}
+    fire5[:] = 0
+    less = model_bytes(backbone_of(name)[0], params_of(name), state)["conv_bytes"]
+    dropped = sum(sum(jax.tree.leaves(weights[layer])) for layer in ("fire3", "fire4", "fire5"))
+    assert less == conv - dropped

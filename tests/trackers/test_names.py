@@ -7,7 +7,7 @@ import pytest
 import cdjax
 from cdjax import InputError
 from cdjax.deep_features import layers_of
-from cdjax.trackers import backbone_of
+from cdjax.trackers import backbone_of, candidates_of, optional_weights_of
 from cdjax.trackers._names import config_of
 
 NAMES = [
@@ -294,6 +294,46 @@ def test_cacf_takes_no_network():
     assert backbone_of("CACF-CD:num_scales=3,grid_hw=24x36")[1:] == (144, (24, 36), 6)
     with pytest.raises(InputError, match="nearest is CACF"):
         cdjax.make("CACF-H")
+
+
+@pytest.mark.parametrize(
+    ("name", "network", "layers", "kept"),
+    [
+        ("ECO-HC", "hog", ("fhog",), None),
+        ("ECO-HC-CD", "hog", ("fhog",), 9),
+        ("ECO", "vgg_m", ("norm1", "conv5"), None),
+        ("ECO-CD", "vgg_m", ("norm1", "conv5"), 53),
+        ("ECO-M-norm1+5", "vgg_m", ("norm1", "conv5"), None),
+        ("ECO-V-11+21", "vgg19", ("conv1_1", "conv2_1"), None),
+        ("ECO-CD-S-Fire5+Fire2", "squeezenet", ("fire2", "fire5"), 53),
+        ("ECO-CD-S1.1-Fire3", "squeezenet1_1", ("fire3",), 43),
+    ],
+)
+def test_names_of_eco(name, network, layers, kept):
+    config = config_of(name)
+    assert (config.network, config.layers) == (network, layers)
+    assert config.select == ("all" if kept is None else "swap")
+    assert config.num_channels == kept
+    if kept:
+        # The paper keeps 55 of 80; HOG's ten stay beside a network's.
+        assert 0.6 * config.num_candidates < kept < 0.7 * config.num_candidates
+    assert cdjax.network_of(name) == (None if network == "hog" else network)
+    assert optional_weights_of(name) == ("colornames" if network == "hog" else None)
+    assert sum(candidates_of(name).values()) == sum(config.compressed)
+
+
+def test_eco_has_the_settings_of_its_specification():
+    deep, shallow = config_of("ECO"), config_of("ECO-V-11+21")
+    assert deep.layout == ((208, (4, 16, 4), (52, 13, 52)))
+    assert (deep.compressed, deep.num_slots, deep.num_scales) == ((16, 64, 10), 50, 5)
+    assert (deep.skip_after, deep.train_gap, deep.forgetting) == (1, 5, 75)
+    assert (deep.data_weight, deep.reg_weight, deep.projection_weight) == (0.3, 0.015, 35)
+    assert (shallow.sample_px, shallow.block_sides) == (104, (52, 52, 52))
+    assert config_of("ECO-V-11+31").sample_px == 208
+    assert config_of("ECO-HC").layout == ((198, (4, 6), (49, 33)))
+    for name in ("ECO-HC-V-11", "ECO-V", "ECO-CD-H", "ECO-CD-HC"):
+        with pytest.raises(InputError, match="nearest is ECO"):
+            cdjax.make(name)
 
 
 def test_backbone_of_tells_the_cost_of_a_frame():
