@@ -2,7 +2,7 @@
 
 import sys
 
-from cdjax.cli import main
+from cdjax.cli import command
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command())

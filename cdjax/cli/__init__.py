@@ -10,6 +10,7 @@ from typing import NoReturn
 
 from cdjax._errors import InputError
 from cdjax.cli import (
+    _cache,
     _compare,
     _demo,
     _evaluate,
@@ -64,6 +65,13 @@ def _join_negative(argv: Sequence[str]) -> list[str]:
         else:
             joined.append(word)
     return joined
+
+
+def command() -> int:
+    """The `cdjax` command as a process: `main`, with compiled programs kept on disk."""
+    if sys.argv[1:2] != ["speed"]:  # which times compilation
+        _cache.enable()
+    return main()
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -7,6 +7,8 @@ import os
 import platform
 from typing import Any
 
+from cdjax.cli import _cache
+
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
@@ -45,6 +47,7 @@ def gather() -> dict[str, Any]:
         "cpu_cores": len(os.sched_getaffinity(0))
         if hasattr(os, "sched_getaffinity")
         else os.cpu_count(),
+        "compiled_programs": str(_cache.compiled_folder() or "off"),
         "weights": _weights(),
         "data": _data(),
         "trackers": list(cdjax.list_trackers()),
@@ -94,6 +97,7 @@ def _text(facts: dict[str, Any]) -> str:
         ("packages", ", ".join(packages)),
         ("devices", ", ".join(facts["devices"])),
         ("CPU cores", str(facts["cpu_cores"])),
+        ("compiled", facts["compiled_programs"]),
         ("weights", weights["directory"]),
     ]
     lines += [

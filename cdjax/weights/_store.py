@@ -5,7 +5,6 @@ import hashlib
 import json
 import os
 import shutil
-import sys
 import tempfile
 from math import isfinite
 from pathlib import Path
@@ -16,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from cdjax._errors import InputError
+from cdjax._folders import cache_folder
 from cdjax._types import Params
 from cdjax.deep_features import Backbone, check_color_table, check_params, layers_of
 from cdjax.weights._convert import Converted, convert_file
@@ -73,11 +73,7 @@ def weights_dir() -> Path:
     """
     if chosen := os.environ.get("CDJAX_WEIGHTS"):
         return Path(chosen)
-    if sys.platform == "win32":
-        cache = os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local"
-    else:
-        cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(cache) / "cdjax" / "weights"
+    return cache_folder() / "weights"
 
 
 def list_weights(directory: Path | None = None) -> list[Manifest]:
