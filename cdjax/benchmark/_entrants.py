@@ -98,7 +98,7 @@ class Scored(NamedTuple):
       omitted: target -> why it has no figure.
       notes: target -> how its results were made to fit before they were scored.
       whole: figures that only all targets together have, EAO and its kin, with an interval
-        where they are weighted means.
+        over sequences.
       eao_curve: VOT's expected average overlap 0, 1, 2, ... frames after a start, or None.
       by_tag: VOT's attribute of frames -> measure -> figure.
     """
@@ -329,7 +329,7 @@ def _score_vot(
                 for name, figures in score.per_sequence.items()
             }
             whole = {
-                "eao": score.eao,
+                "eao": score.eao_bounds,
                 "failures": score.failures,
                 "reliability": score.reliability,
                 **weighted_figures(score),

@@ -35,10 +35,11 @@ class Column(NamedTuple):
 
     def text(self, cell: Cell) -> str:
         """Returns a cell in words; a missing figure is a dash."""
-        if isinstance(cell, Interval):
+        if isinstance(cell, Interval) and not math.isnan(cell.mean):
             low, high = self.text(cell.low), self.text(cell.high)
             return f"{self.text(cell.mean)} [{low}, {high}]"
-        if cell is None or (isinstance(cell, float) and math.isnan(cell)):
+        value = cell.mean if isinstance(cell, Interval) else cell
+        if value is None or (isinstance(value, float) and math.isnan(value)):
             return "–"
         if isinstance(cell, float):
             return f"{cell:{'+' * self.signed}.{self.digits}f}"

@@ -5,7 +5,6 @@ treated alike. Trackers are compared on the targets that all of them have, and w
 is left out of a mean is listed.
 """
 
-import math
 from collections.abc import Iterable, Mapping
 from collections.abc import Sequence as AnySequence
 from typing import Any, NamedTuple
@@ -197,9 +196,7 @@ def overall_grid(
                 row.append(one.entrant.paper.get(key))
     if columns[-1].name.startswith("Paper"):
         notes.append("Paper: as published for the whole benchmark.")
-    if any(
-        math.isnan(value) for one in present if isinstance(value := one.whole.get("eao"), float)
-    ):
+    if any("eao" in one.whole and number_of(one.whole["eao"]) is None for one in present):
         notes.append("EAO: none where all runs are shorter than its interval.")
     what = "Figures" if whole else "Means"
     if any(isinstance(cell, Interval) for row in cells for cell in row):

@@ -311,4 +311,27 @@ def test_vot_figures_are_over_the_common_sequences():
         scored, sequences, title="v", facts={}, measures=measures, whole=whole, protocol=protocol
     )
     assert rows_of(report, "Overall")["one"]["Accuracy"]["mean"] == pytest.approx(1.0)
+    # All runs are shorter than EAO's interval.
+    grid = next(grid for grid in report.grids if grid.title == "Overall")
+    place = [column.name for column in grid.columns].index("EAO")
+    assert [grid.columns[place].text(row[place]) for row in grid.rows] == ["–", "–"]
     assert {"accuracy_robustness", "eao"} <= set(draw_report(report, formats=("png",)))
+
+
+def test_eao_has_an_interval_over_sequences():
+    truth = np.tile(HIT[:1], (300, 1))
+    sequences = [
+        s._replace(hw=(200, 200), boxes=truth, frame_paths=s.frame_paths[:1] * 300)
+        for s in SEQUENCES[:2]
+    ]
+    shifted = HIT[0] + [HIT[0][2] / 2, 0, 0, 0]
+    runs = {"A": [Attempt([1, *([HIT[0]] * 299)])], "B": [Attempt([1, *([shifted] * 299)])]}
+    scored, _ = score_vot([Entrant("x", runs)], sequences, protocol="vot_supervised")
+    eao = scored[0].whole["eao"]
+    assert 0.3 < eao.low < eao.mean < eao.high <= 1
+    measures, whole = VOT_PROTOCOLS["vot_supervised"]
+    report = make_report(
+        scored, sequences, title="v", facts={}, measures=measures, whole=whole,
+        protocol="vot_supervised",
+    )  # fmt: skip
+    assert rows_of(report, "Overall")["x"]["EAO"]["low"] == pytest.approx(eao.low)
