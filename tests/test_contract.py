@@ -45,6 +45,7 @@ DISTILLING = [
     ECO_HC_CD,
     ECO_CD_S,
 ]
+LANES = [CF2_V, "DeepCD-H", "CACF-CD"]
 NAMES = [*CF2, *CACF, *DISTILLING, ECO_HC]
 
 _compilations: list[str] = []
@@ -200,7 +201,9 @@ def test_lanes_equal_single_runs(name):
         np.testing.assert_allclose(lane.trust[1:], alone.trust, rtol=1e-2)
 
 
-@pytest.mark.parametrize("name", [CF2_V, "DeepCD-H", "CACF-CD", ECO_HC, ECO_HC_CD, ECO_CD_S])
+@pytest.mark.parametrize(
+    "name", [*LANES, ECO_HC, ECO_HC_CD.replace("whole=false", "whole=true"), ECO_CD_S]
+)
 def test_a_step_of_lanes_equals_single_steps(name):
     # Frame by frame from the single runs' states, so that rounding cannot pile up.
     tracker = programs(name)

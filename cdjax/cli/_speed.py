@@ -14,7 +14,8 @@ from cdjax.cli import _interrupt
 
 _ROOFLINE = (
     "this machine, in this run: matrix product {:.1f} GFLOP/s, copy {:.1f} GB/s; a bound is what\n"
-    "a step's operations and bytes, as XLA counts them (one turn of a loop), take at these rates"
+    "a step's operations and bytes, as XLA counts them, take at these rates: of a loop it counts\n"
+    "one turn, of branches the dearest, so that it tells little of ECO, which trains now and then"
 )
 _FORMULA = "model bytes = filter + network weights that the kept channels need"
 
@@ -158,6 +159,7 @@ def _prepare(name: str, weights: str | None, params: Any, frames: list[Any], box
 
     import cdjax
     from cdjax import deep_features, trackers
+    from cdjax.benchmark._entries import weights_for
 
     tracker = cdjax.make(name)
     box = jax.device_put(box)
@@ -182,7 +184,7 @@ def _prepare(name: str, weights: str | None, params: Any, frames: list[Any], box
     cost = steady.cost_analysis() or {}
     row = {
         "tracker": name,
-        "weights": weights,
+        "weights": weights_for(name, weights=weights),
         "compile_init_s": init_s,
         "compile_first_step_s": first_s,
         "compile_step_s": steady_s,

@@ -83,13 +83,11 @@ class AlternationResult(NamedTuple):
 
     Attributes:
       mask: the set of least energy.
-      filters: the filters trained for it.
       energies: energy after each round (after both its steps); NaN for rounds not run.
       num_rounds: rounds run.
     """
 
     mask: Bool[Array, " c"]
-    filters: Any
     energies: Float[Array, " rounds"]
     num_rounds: Int[Array, ""]
 
@@ -122,9 +120,8 @@ def alternate(
         training and building the quadratic form.
 
     Returns:
-      The mask of least energy, its filters, and the energies on the way. The search also stops
-      when a round leaves the set as it was. Under `vmap` all lanes run as many rounds as the
-      slowest.
+      The mask of least energy and the energies on the way. The search also stops when a round
+      leaves the set as it was. Under `vmap` all lanes run as many rounds as the slowest.
 
     References:
       [1] Distilling channels for efficient deep tracking.
@@ -134,7 +131,6 @@ def alternate(
         mask: Bool[Array, " c"]
         filters: Any
         best_mask: Bool[Array, " c"]
-        best_filters: Any
         best: Float[Array, ""]
         energies: Float[Array, " rounds"]
         num_rounds: Int[Array, ""]
@@ -156,7 +152,6 @@ def alternate(
             found.mask,
             filters,
             jnp.where(better, found.mask, carry.best_mask),
-            jax.tree.map(lambda new, old: jnp.where(better, new, old), filters, carry.best_filters),
             jnp.where(better, value, carry.best),
             carry.energies.at[carry.num_rounds].set(value),
             carry.num_rounds + 1,
@@ -164,20 +159,18 @@ def alternate(
         )
 
     # The value before any round is that of re-trained filters on the starting set.
-    trained = solve(mask, filters)
-    value = trained_value(mask, trained)
+    value = trained_value(mask, solve(mask, filters))
     start = Carry(
         mask,
         filters,
         mask,
-        trained,
         value,
         jnp.full(max_rounds, jnp.nan, value.dtype),
         jnp.int32(0),
         jnp.bool_(False),
     )
     end = jax.lax.while_loop(lambda c: ~c.done & (c.num_rounds < max_rounds), one_round, start)
-    return AlternationResult(end.best_mask, end.best_filters, end.energies, end.num_rounds)
+    return AlternationResult(end.best_mask, end.energies, end.num_rounds)
 
 
 def _products(

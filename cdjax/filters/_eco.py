@@ -1,7 +1,7 @@
 """ECO's filter: factorised, over feature blocks of different resolution, trained iteratively.
 
-A block's coefficients are half spectra at its own odd size (`_series.py`); the first block is the
-finest, and responses live at its size.
+A block's coefficients are half spectra at its own odd size (`_series.py`); responses live at the
+size of the finest block.
 """
 
 from typing import NamedTuple
@@ -123,10 +123,10 @@ def respond_eco(
       sample_f: half spectra of the search features, with any axes in front.
 
     Returns:
-      Half spectra of the response at the first block's size; the target's shift is where the
+      Half spectra of the response at the finest block's size; the target's shift is where the
       series peaks, (0, 0) for none.
     """
-    hw = _size(filter_f[0])
+    hw = max(map(_size, filter_f))
     total = 0.0
     for filt, sample in zip(filter_f, sample_f, strict=True):
         lanes = (None,) * (sample.ndim - 3)

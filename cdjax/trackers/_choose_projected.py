@@ -43,7 +43,10 @@ def _times(blocks: Any, gains: tuple[Float[Array, " _"], ...]) -> Any:
 def _object_maps(
     samples_f: tuple[Array, ...], target: Float[Array, "2"]
 ) -> list[Float[Array, "2 h w k"]]:
-    """Maps of the object alone: zero outside the target, which lies in the middle."""
+    """Maps of the object alone: zero outside the target, which lies in the middle.
+
+    They are windowed, as samples are; the window is near 1 there.
+    """
     maps = []
     for block in samples_f:
         hw = block.shape[-2], 2 * block.shape[-1] - 1
@@ -100,7 +103,8 @@ def choose_projected(
       min_channels: least number that may be found; None for a quarter of the candidates.
       prefix_slack: see `distill.choose_num_channels`.
       gain_free: see `distill.prefix_curve`.
-      max_rounds: most rounds of swap search and training.
+      max_rounds: most rounds of swap search and training; the set that is kept is then trained
+        for as many at once.
       num_iters: steps of conjugate gradients a round.
       data_weight: see `filters.train_eco`.
       reg_weight: see `filters.train_eco`.
@@ -110,7 +114,8 @@ def choose_projected(
       The channels kept, as gains, with model and memory.
 
     References:
-      [1] Distilling channels for efficient deep tracking. Differs: both samples weigh 1 / 2.
+      [1] Distilling channels for efficient deep tracking. Differs: both samples weigh 1 / 2; they
+        serve for the friendliness too, instead of patches of the object.
     """
     widths = [block.shape[0] for block in model.filter_f]
     num_all = sum(widths[:candidate_blocks])
@@ -220,12 +225,11 @@ def choose_projected(
     # The gains hold the factor q / k already, so that the weight of a penalty is 1.
     lam = count.astype(jnp.float32)
     if select == "swap":
-        found = distill.alternate(
+        mask = distill.alternate(
             solve, energy_of, model, mask, order, reg=lam, max_rounds=max_rounds
-        )
-        mask, model = found.mask, found.filters
-    else:
-        model = solve(mask, model, max_rounds * num_iters)
+        ).mask
+    # Whatever the set, and however it was found, its filters have the same training.
+    model = solve(mask, model, max_rounds * num_iters)
     energy = distill.evaluate_energy(energy_of(model), mask, reg=lam)
     keep = by_block(mask.astype(jnp.float32))
     gains = jax.tree.map(jnp.multiply, gains, keep)

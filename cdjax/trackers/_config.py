@@ -20,8 +20,9 @@ class DistillationConfig:
         controls "energy" (as many, of largest energy) and "random" (as many, drawn).
       friendliness: form of the ranking, see `distill.friendliness`.
       num_channels: candidates to keep; None finds the number by the prefix curve, in arrays that
-        have room for all (`Tracker.compact` cuts them down).
-      min_channels: least number that the prefix curve may find; None leaves it to the tracker.
+        have room for all (`Tracker.compact` cuts them down). Of no effect where `select` is "all".
+      min_channels: least number that the prefix curve may find, where it is asked; None leaves it
+        to the tracker.
       prefix_slack: the fewest channels whose held-out error is within this fraction of the least.
       gain_free: the prefix curve compares the best-scaled response with the label.
       max_rounds: most rounds of swap search and training.

@@ -29,8 +29,8 @@ class ECOConfig(DistillationConfig):
     Distillation chooses among the projected channels; with a network HOG's are no candidates and
     stay. Where `num_scales` is 1, a scale filter of its own finds the size.
 
-    Blocks are, finest first: for "hog" colour in cells of `color_cell` px and HOG in cells of
-    `hog_cell`; for a network its layers and then HOG.
+    Blocks are: for "hog" colour in cells of `color_cell` px and HOG in cells of `hog_cell`; for a
+    network its layers and then HOG.
 
     Attributes (and those of `DistillationConfig`):
       network: "hog", or the network whose layers are the blocks.
@@ -111,10 +111,11 @@ class ECOConfig(DistillationConfig):
         fits = len(self.compressed) == num_blocks and min(self.compressed) >= 1
         require(fits, "compressed", f"give {num_blocks} numbers from 1, one a block")
         require(self.hog_cell >= 2, "hog_cell", "use 2 px or more")
-        require(self.color_cell >= 1, "color_cell", "use 1 px or more")
-        if self.network == "hog":
-            finest = self.color_cell <= self.hog_cell
-            require(finest, "color_cell", "use at most hog_cell, so that colour is finest")
+        for name in ("color_cell", "least_cell"):
+            require(getattr(self, name) >= 1, name, "use 1 px or more")
+        if self.network != "hog":
+            support = self.layout.support_px
+            require(support % self.hog_cell == 0, "hog_cell", f"use a divisor of {support}")
         require(min(self.block_sides) >= 5, "sample_px", "use 5 cells or more")
         most = [c for c, raw in zip(self.compressed, self.block_channels, strict=True) if c > raw]
         require(not most, "compressed", f"use at most {self.block_channels}")
@@ -188,8 +189,9 @@ class ECOConfig(DistillationConfig):
 
     @property
     def grid_hw(self) -> tuple[int, int]:
-        """Rows and columns of the response, cells."""
-        return filters.series_size((self.block_sides[0], self.block_sides[0]))
+        """Rows and columns of the response, cells of the finest block."""
+        side = max(self.block_sides)
+        return filters.series_size((side, side))
 
     @property
     def patch_px(self) -> int:

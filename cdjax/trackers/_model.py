@@ -86,7 +86,7 @@ def _projected_bytes(
     for matrix, block in zip(state.projection, state.model.filter_f, strict=True):
         # Columns of channels not in use are zero.
         count = int(np.any(np.asarray(matrix) != 0, axis=0).sum())
-        filter_bytes += (matrix.nbytes + block.nbytes) * count // matrix.shape[1]
+        filter_bytes += (matrix.nbytes + block.nbytes) * count // max(matrix.shape[1], 1)
         used.append(count > 0)
     if not backbone.needs_weights:
         return filter_bytes, _num_bytes(params) if params and used[0] else 0

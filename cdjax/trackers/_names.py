@@ -5,7 +5,7 @@ import difflib
 import numbers
 import re
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, NamedTuple, Protocol, get_args, get_origin, runtime_checkable
 
 from cdjax import crop, deep_features
@@ -74,7 +74,7 @@ class _Family(NamedTuple):
       pattern: what their names look like.
       config_class: their config.
       named: the config's fields that the name itself gives.
-      defaults: (name, match) -> options that the name stands for.
+      defaults: (name, match, options) -> options that the name stands for, beside those given.
       factory: config -> tracker.
       examples: names to show.
     """
@@ -82,7 +82,7 @@ class _Family(NamedTuple):
     pattern: str
     config_class: Any
     named: tuple[str, ...]
-    defaults: Callable[[str, re.Match[str]], dict[str, Any]]
+    defaults: Callable[[str, re.Match[str], Mapping[str, Any]], dict[str, Any]]
     factory: Callable[[Any], Tracker]
     examples: tuple[str, ...]
 
@@ -174,8 +174,10 @@ def _resolve(name: str, options: dict[str, Any]) -> tuple[_Family, Any]:
         if match := re.fullmatch(family.pattern, base):
             break
     else:
-        raise _unknown(name, "names are FAMILY-NETWORK-LAYERS, CACF, CACF-CD, ECO-HC or ECO-HC-CD")
-    config = family.config_class(**family.defaults(name, match))
+        raise _unknown(
+            name, "names are FAMILY-NETWORK-LAYERS, CACF, CACF-CD, ECO, ECO-CD, ECO-HC, ECO-HC-CD"
+        )
+    config = family.config_class(**family.defaults(name, match, {}))
     known = {field.name: field for field in dataclasses.fields(config)}
     for field in family.named:
         del known[field]
@@ -196,7 +198,7 @@ def _resolve(name: str, options: dict[str, Any]) -> tuple[_Family, Any]:
         if not any(_is_a(value, kind) for kind in kinds):
             remedy = " or ".join(_WORDS[kind] for kind in kinds)
             raise InputError(f"{option}={value!r}: use {remedy}")
-    return family, dataclasses.replace(config, **options)
+    return family, family.config_class(**(family.defaults(name, match, options) | options))
 
 
 def config_of(name: str, **options: Any) -> TrackerConfig:
@@ -204,8 +206,9 @@ def config_of(name: str, **options: Any) -> TrackerConfig:
     return _resolve(name, options)[1]
 
 
-def _deepcd_defaults(name: str, match: re.Match[str]) -> dict[str, Any]:
+def _deepcd_defaults(name: str, match: re.Match[str], options: Mapping[str, Any]) -> dict[str, Any]:
     """Network, layers, and what they and CF2 change."""
+    del options
     family, letter, layers_text = match.groups()
     network = _NETWORKS[letter]
     if layers_text is None and network != "hog":
@@ -214,29 +217,28 @@ def _deepcd_defaults(name: str, match: re.Match[str]) -> dict[str, Any]:
     return {"network": network, "layers": layers, **_defaults(family, network, layers)}
 
 
-def _cacf_defaults(name: str, match: re.Match[str]) -> dict[str, Any]:
+def _cacf_defaults(name: str, match: re.Match[str], options: Mapping[str, Any]) -> dict[str, Any]:
     """CACF distils nothing."""
-    del name
+    del name, options
     return _CACF_CD if match[1] else {}
 
 
-def _eco_defaults(name: str, match: re.Match[str]) -> dict[str, Any]:
+def _eco_defaults(name: str, match: re.Match[str], options: Mapping[str, Any]) -> dict[str, Any]:
     """The config's own defaults are those of the hand-crafted features."""
     hand_crafted, distils, letter, layers_text = match.groups()
     if hand_crafted and letter:
         raise _unknown(name, "HC takes no network")
-    if hand_crafted:
-        return _ECO_HC_CD if distils else {}
-    network = _NETWORKS[letter or "M"]
-    layers = _parse_layers(name, network, layers_text or "norm1+5")
-    options = {"network": network, "layers": layers, **_eco_deep(network, layers)}
+    defaults: dict[str, Any] = {}
+    if not hand_crafted:
+        network = _NETWORKS[letter or "M"]
+        layers = _parse_layers(name, network, layers_text or "norm1+5")
+        defaults = {"network": network, "layers": layers, **_eco_deep(network, layers)}
     if distils:
+        compressed = options.get("compressed", defaults.get("compressed", ECOConfig.compressed))
+        candidates = sum(compressed if hand_crafted else compressed[:-1])
         # 53 of the 80 that two layers have, of which the paper keeps 55.
-        options |= {
-            "select": "swap",
-            "num_channels": round(2 / 3 * sum(options["compressed"][:-1])),
-        }
-    return options
+        defaults |= {"select": "swap", "num_channels": max(round(2 / 3 * candidates), 1)}
+    return defaults
 
 
 def _eco_deep(network: str, layers: tuple[str, ...]) -> dict[str, Any]:
@@ -297,7 +299,6 @@ def _defaults(family: str, network: str, layers: tuple[str, ...]) -> dict[str, A
 
 
 _CACF_CD = {"select": "swap", "num_channels": 16}
-_ECO_HC_CD = {"select": "swap", "num_channels": 9}
 
 _FAMILIES = (
     _Family(
@@ -342,11 +343,11 @@ def make(name: str, **options: Any) -> Tracker:
     """Builds a tracker from its name in the paper's grammar.
 
     FAMILY-NETWORK-LAYERS: FAMILY is CF2, DeepCD, ECO or ECO-CD; NETWORK is V (VGG-19), M (VGG-M), S
-    (SqueezeNet 1.0), S1.1 or H (HOG, no layers); LAYERS joins layers by +, as 11 for conv1_1,
-    Fire3, or All. ECO and ECO-CD alone stand for VGG-M's norm1 and conv5; CACF, CACF-CD, ECO-HC and
-    ECO-HC-CD take no network. Options of the config (`DeepCDConfig`, `CACFConfig`, `ECOConfig`)
-    follow as keywords or in the name, as in "DeepCD-V-11+12+21:select=random,seed=1" and
-    "CACF:grid_hw=24x36".
+    (SqueezeNet 1.0) or S1.1, and for CF2 and DeepCD also H (HOG, no layers); LAYERS joins layers by
+    +, as 11 for conv1_1, Fire3, or All. ECO and ECO-CD alone stand for VGG-M's norm1 and conv5;
+    CACF, CACF-CD, ECO-HC and ECO-HC-CD take no network. Options of the config (`DeepCDConfig`,
+    `CACFConfig`, `ECOConfig`) follow as keywords or in the name, as in
+    "DeepCD-V-11+12+21:select=random,seed=1" and "CACF:grid_hw=24x36".
 
     Args:
       name: the name.

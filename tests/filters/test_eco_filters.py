@@ -289,3 +289,32 @@ def test_features_of_any_size_stay_finite(scale):
     tiny = memory._replace(samples_f=jax.tree.map(lambda b: b * scale, memory.samples_f))
     model = train_eco(fresh_model(), tiny, sample(), label_f, reg, learning_rate=0.01, num_iters=20)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(model))
+
+
+def test_preconditioner_leaves_out_channels_without_energy():
+    memory, _, reg = problem()
+    energy = tuple(jnp.mean(jnp.abs(b) ** 2, axis=0) for b in memory.samples_f)
+    wide = tuple(jnp.concatenate([jnp.zeros_like(b[:1]), b]) for b in energy)
+    weights = {"data_weight": 0.3, "reg_weight": 0.1}
+    few, many = (_eco._diagonal(each, reg, **weights) for each in (energy, wide))
+    for one, other in zip(few, many, strict=True):
+        np.testing.assert_allclose(other[1:], one, rtol=1e-6)
+
+
+def test_the_finest_block_may_be_any():
+    memory, label_f, reg = problem()
+    model = train_eco(
+        fresh_model(), memory, sample(), label_f, reg, learning_rate=0.01, num_iters=5
+    )
+    turned = lambda blocks: tuple(reversed(blocks))
+    first = fresh_model()
+    other = train_eco(
+        filters.ECOModel(*map(turned, first[:2]), filters.fresh_cg(turned(zeros()))),
+        memory._replace(samples_f=turned(memory.samples_f)),
+        turned(sample()),
+        label_f,
+        reg,
+        learning_rate=0.01,
+        num_iters=5,
+    )
+    assert rel(turned(other.filter_f), model.filter_f) < 1e-5

@@ -6,6 +6,7 @@ import itertools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from eco_toy import SIZES, penalty_rows, response_rows
 from tracker_cases import quick
 
@@ -15,6 +16,7 @@ from cdjax.trackers._choose_projected import choose_projected
 CHANNELS = (3, 3, 2)  # the last block stays
 NUM_CANDIDATES = 6
 KEPT = 3
+TARGET = (0.7, 0.3)  # height and width against the sample's
 
 choose = jax.jit(
     choose_projected,
@@ -61,7 +63,7 @@ def chosen(seed, **options):
         "min_channels": None, "prefix_slack": 0.05, "gain_free": True, "max_rounds": 5,
         "num_iters": 40, "data_weight": 0.75, "reg_weight": 0.25, "key": jax.random.key(0),
     } | options  # fmt: skip
-    return choose(model, memory, label_f, reg, target=jnp.array([0.4, 0.4]), **options)
+    return choose(model, memory, label_f, reg, target=jnp.array(TARGET), **options)
 
 
 @functools.cache
@@ -108,6 +110,53 @@ def test_swap_search_finds_good_sets_and_their_least_losses():
     assert sorted(ranks)[-2] < 2, ranks
 
 
+def object_maps(seed):
+    """[frame, cell, channel] of the candidates of each block, on the target, in float64."""
+    found = []
+    for block, hw in list(zip(problem(seed)[1].samples_f, SIZES, strict=True))[:2]:
+        maps = np.fft.irfft2(np.asarray(block[:2], np.complex128), s=hw) * np.prod(hw)
+        away = [np.abs(np.arange(n) / n - 0.5) for n in hw]
+        near = [
+            each <= max(size / 2, 1 / n) for each, size, n in zip(away, TARGET, hw, strict=True)
+        ]
+        inside = np.outer(*near)
+        assert 0 < inside.sum() < inside.size
+        found.append(np.moveaxis(maps[..., inside], 1, -1))
+    return found
+
+
+def test_ranking_and_energies_are_of_the_targets_cells():
+    ratios, energies = [], []
+    for maps in object_maps(1):
+        first, second = maps
+        energies.append((first**2).mean(0))
+        ratios.append(-((second - first) ** 2).mean(0) / energies[-1])
+    # A mean over all cells, of which those outside are zero: the ratio is the same.
+    np.testing.assert_allclose(chosen(1).scores, np.concatenate(ratios), rtol=1e-4)
+    shares = [maps.shape[1] / np.prod(hw) for maps, hw in zip(object_maps(1), SIZES, strict=False)]
+    strength = np.concatenate([e * share for e, share in zip(energies, shares, strict=True)])
+    expected = tuple(sorted(np.argsort(-strength)[:KEPT].tolist()))
+    assert kept_of(chosen(1, select="energy")) == expected != kept_of(chosen(1))
+
+
+def test_one_set_has_one_training_however_it_was_found():
+    # Few steps, so that filters are not yet what the energies converge to.
+    for seed in range(8):
+        swapped, ranked = (
+            chosen(seed, select=how, num_iters=3) for how in ("swap", "friendliness")
+        )
+        if kept_of(swapped) == kept_of(ranked):
+            np.testing.assert_allclose(swapped.energy, ranked.energy, rtol=1e-6)
+            return
+    pytest.fail("no seed whose search ends where it began")
+
+
+def test_later_rounds_swap_on():
+    # A channel that was dropped keeps its filter, so that it can come back.
+    sets = [[kept_of(chosen(seed, max_rounds=n)) for n in (1, 5)] for seed in range(12)]
+    assert any(one != five for one, five in sets)
+
+
 def test_loss_is_ecos_own_on_the_scaled_samples():
     _, _, label_f, reg = problem(0)
     found = chosen(0)
@@ -130,6 +179,10 @@ def test_what_is_left_out_is_zero_and_the_rest_is_scaled():
         )
     np.testing.assert_array_equal(found.memory.gram, filters.memory_gram(found.memory.samples_f))
     model = found.model
+    energy = zip(problem(0)[0].energy, model.energy, found.gains, strict=True)
+    for old, new, gain in energy:
+        gain = np.asarray(gain)[:, None, None]
+        np.testing.assert_allclose(new, np.asarray(old) * gain**2, rtol=1e-6)
     for part in (model.filter_f, model.energy, model.cg.direction, model.cg.residual):
         for block, used in zip(part, np.split(in_use, splits), strict=True):
             alive = np.abs(np.asarray(block)).max(axis=(1, 2)) > 0

@@ -331,7 +331,11 @@ def test_eco_has_the_settings_of_its_specification():
     assert (shallow.sample_px, shallow.block_sides) == (104, (52, 52, 52))
     assert config_of("ECO-V-11+31").sample_px == 208
     assert config_of("ECO-HC").layout == ((198, (4, 6), (49, 33)))
-    for name in ("ECO-HC-V-11", "ECO-V", "ECO-CD-H", "ECO-CD-HC"):
+    # Two thirds of what there is to choose from, and not of what the name would have.
+    assert config_of("ECO-CD:compressed=6x9x4").num_channels == 10
+    assert config_of("ECO-HC-CD", compressed=(2, 4)).num_channels == 4
+    assert config_of("ECO-V-54").grid_hw == (53, 53)
+    for name in ("ECO-HC-V-11", "ECO-V", "ECO-H", "ECO-CD-H", "ECO-CD-HC"):
         with pytest.raises(InputError, match="nearest is ECO"):
             cdjax.make(name)
 
