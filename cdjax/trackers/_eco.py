@@ -216,7 +216,7 @@ class ECOState(NamedTuple):
       scale: size against the first frame.
       frame_hw: true height and width of the frames, px.
       is_gray: whether the first frame's colours are grays.
-      label_f: half spectrum of the label, at the first block's size.
+      label_f: half spectrum of the label, at the finest block's size.
       reg: the spatial penalty.
       projection: raw channels to channels of each block; zero for channels not in use.
       model: filter, its preconditioner's energy and the carry of its training.
