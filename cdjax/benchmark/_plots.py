@@ -29,6 +29,7 @@ _COLORS = (  # Okabe and Ito's, its yellow darkened to be legible on white
 )
 _DASHES = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (6, 1.5, 1.2, 1.5)), (0, (3, 3)))
 _MARKERS = "osD^vPX<>*ph"
+_HATCHES = ("", "////", "....", "xxxx")
 _INSIDE = 10
 """Trackers up to which the legend lies in the plot, as OTB's does."""
 
@@ -135,8 +136,6 @@ def _lines(
     curves: Mapping[str, np.ndarray],
     names: Mapping[str, str],
     styles: Mapping[str, Style],
-    *,
-    markers: bool = False,
 ) -> None:
     """Draws curves, the first on top."""
     for order, (label, curve) in enumerate(curves.items()):
@@ -147,8 +146,6 @@ def _lines(
             color=style.color,
             linestyle=style.dash,
             linewidth=2.4 if len(curves) <= _INSIDE else 1.8,
-            marker=style.marker if markers else None,
-            markersize=5,
             label=names[label],
             zorder=3 - order / 1000,
         )
@@ -199,7 +196,7 @@ def _draw_ope(
 
 
 def _draw_attributes(figure: Any, report: Report, styles: Mapping[str, Style]) -> bool:
-    """The lead measure by attribute: a radar plot unrolled, which 20 trackers can share."""
+    """The lead measure by attribute: a bar a tracker, the best one first."""
     lead, common = report.measures[0], report.common
     scored = [one for one in report.scored if one.values]
     if any(one.by_tag for one in scored):  # VOT's attributes are of frames
@@ -221,8 +218,22 @@ def _draw_attributes(figure: Any, report: Report, styles: Mapping[str, Style]) -
     title = f"{lead.title} by attribute ({len(common)} targets)"
     axes = _axes(figure, title, "Attribute", lead.title, wide=8.5)
     names = _quoted(quoted)
-    curves = {label: np.array(figures[label]) for label in names}
-    _lines(axes, np.arange(len(ticks)), curves, names, styles, markers=True)
+    width, colors = 0.8 / len(names), []
+    for i, (label, name) in enumerate(names.items()):
+        places = np.arange(len(ticks)) + (i - (len(names) - 1) / 2) * width
+        colors.append(styles[label].color)
+        # Where colours run out, hatches go on.
+        hatch = _HATCHES[(colors.count(colors[-1]) - 1) % len(_HATCHES)]
+        axes.bar(
+            places,
+            figures[label],
+            width,
+            color=colors[-1],
+            hatch=hatch,
+            edgecolor="white",
+            linewidth=0,
+            label=name,
+        )
     axes.set_xticks(range(len(ticks)), ticks)
     _legend(axes, _INSIDE + 1)
     return True
