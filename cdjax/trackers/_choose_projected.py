@@ -104,7 +104,7 @@ def choose_projected(
       prefix_slack: see `distill.choose_num_channels`.
       gain_free: see `distill.prefix_curve`.
       max_rounds: most rounds of swap search and training; the set that is kept is then trained
-        for as many at once.
+        once more, from `model`.
       num_iters: steps of conjugate gradients a round.
       data_weight: see `filters.train_eco`.
       reg_weight: see `filters.train_eco`.
@@ -196,9 +196,7 @@ def choose_projected(
         stay = sum(jnp.sum(each) for each in penalty[candidate_blocks:])
         return energy._replace(constant=energy.constant + stay)
 
-    def solve(
-        mask: Bool[Array, " c"], model: filters.ECOModel, steps: int = num_iters
-    ) -> filters.ECOModel:
+    def solve(mask: Bool[Array, " c"], model: filters.ECOModel) -> filters.ECOModel:
         keep = by_block(mask.astype(jnp.float32))
         masked = model._replace(
             filter_f=_times(model.filter_f, keep), cg=filters.fresh_cg(model.filter_f)
@@ -210,7 +208,7 @@ def choose_projected(
             label_f,
             reg,
             learning_rate=0.0,
-            num_iters=steps,
+            num_iters=num_iters,
             data_weight=data_weight,
             reg_weight=reg_weight,
         )
@@ -228,8 +226,9 @@ def choose_projected(
         mask = distill.alternate(
             solve, energy_of, model, mask, order, reg=lam, max_rounds=max_rounds
         ).mask
-    # Whatever the set, and however it was found, its filters have the same training.
-    model = solve(mask, model, max_rounds * num_iters)
+    # Whatever the set, and however it was found, its filters have the same training. No longer one:
+    # that fits two frames too closely.
+    model = solve(mask, model)
     energy = distill.evaluate_energy(energy_of(model), mask, reg=lam)
     keep = by_block(mask.astype(jnp.float32))
     gains = jax.tree.map(jnp.multiply, gains, keep)
