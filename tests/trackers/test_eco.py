@@ -223,14 +223,16 @@ def test_distilled_state_holds_only_the_channels_in_use(name):
 
 @pytest.mark.parametrize("name", [ECO_HC_CD, ECO_CD_S])
 def test_compacted_steps_equal_those_of_the_wide_tracker(name):
-    # From the wide tracker's state in every frame; long enough to train, and to merge samples.
+    # From the wide tracker's state in every frame; long enough to train, and to merge samples. On
+    # whole pixels, whose rounding keeps last bits of a crop from HOG's votes.
+    name = name.replace("whole=false", "whole=true")
     few, state, _ = compacted(name)
     wide, (frames, _) = programs(name), video(1, 12)
     for frame in frames[2:]:
         _, found = few.step(few.params, wide.tracker.compact(state)[1], frame)
         state, expected = wide.step(wide.params, state, frame)
-        np.testing.assert_allclose(found.box, expected.box, atol=1e-3)
-        np.testing.assert_allclose(found.score, expected.score, atol=1e-4)
+        np.testing.assert_allclose(found.box, expected.box, atol=1e-4)
+        np.testing.assert_allclose(found.score, expected.score, atol=1e-5)
     assert int(state.memory.num_samples) == 4
 
 
