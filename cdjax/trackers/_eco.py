@@ -536,9 +536,13 @@ def _make(config: ECOConfig) -> Tracker:
         )
         response_f = filters.respond_eco(state.model.filter_f, search_f)
         peak = locate.find_series_peak(response_f)
-        factor = jnp.take(jnp.asarray(factors), peak.best)
+        # In patches of one colour there is nothing to see but a network's own borders.
+        seen = jnp.max(patches) > jnp.min(patches)
+        best = jnp.where(seen, peak.best, middle)
+        factor = jnp.take(jnp.asarray(factors), best)
         side = side_px(state) * factor
         shift_px = peak.shift * side + (place - _centre(state.box))[::-1]
+        shift_px = jnp.where(seen, shift_px, 0.0)
 
         wh = state.first_wh * state.scale
         box = locate.update_box(state.box, shift_px, wh, state.frame_hw)
@@ -553,7 +557,7 @@ def _make(config: ECOConfig) -> Tracker:
         box = locate.update_box(box, jnp.zeros(2), state.first_wh * scale, state.frame_hw)
         state = state._replace(box=box, scale=scale)
 
-        best_f = tuple(jnp.take(block, peak.best, axis=0) for block in search_f)
+        best_f = tuple(jnp.take(block, best, axis=0) for block in search_f)
         sample_f = moved_to_centre(best_f, (_centre(box) - place)[::-1], side)
         memory = filters.insert_sample(state.memory, sample_f, learning_rate=config.learning_rate)
         state = learn_or_distil(state._replace(memory=memory), sample_f)
@@ -563,7 +567,7 @@ def _make(config: ECOConfig) -> Tracker:
             )
             state = state._replace(scale_filter=learnt)
 
-        response = filters.irfft2(jnp.take(response_f, peak.best, axis=0), hw=hw) * (hw[0] * hw[1])
+        response = filters.irfft2(jnp.take(response_f, best, axis=0), hw=hw) * (hw[0] * hw[1])
         trust = locate.peak_to_sidelobe(response, peak.shift * np.array(hw, np.float32))
         output = TrackOutput(box, peak.score, trust, scale, ())
         return state, with_aux(state, output, response)

@@ -259,6 +259,17 @@ def test_a_block_may_lose_all_its_channels():
     assert np.isfinite(output.box).all()
 
 
+@pytest.mark.parametrize("name", [ECO_HC, ECO_CD_S])
+def test_a_black_frame_moves_nothing(name):
+    # A network sees its own borders there; whole pixels would round the place.
+    tracker = programs(name.replace("whole=false", "whole=true"))
+    frames, boxes = video(1)
+    start = boxes[0] + np.array([0.3, 0.4, 0, 0])
+    state = tracker.start(frames[0], start)
+    _, output = tracker.step(tracker.params, state, np.zeros_like(frames[0]))
+    np.testing.assert_allclose(output.box, start, atol=1e-4)
+
+
 def test_compaction_needs_two_frames():
     tracker = programs(ECO_HC_CD)
     frames, boxes = video(1)
