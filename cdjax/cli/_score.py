@@ -174,6 +174,18 @@ def _means(table: Any, groups: Mapping[str, list[str]]) -> dict[str, Any]:
     return rows
 
 
+def _pair(label: str, group: str, figure: str, num_sequences: int, paired: Any) -> dict[str, Any]:
+    """A comparison as JSON has it."""
+    return {
+        "label": label,
+        "group": group,
+        "figure": figure,
+        "num_sequences": num_sequences,
+        **paired._asdict(),
+        "difference": paired.difference._asdict(),
+    }
+
+
 def _pairs(tables: Mapping[str, Any], groups: Mapping[str, list[str]]) -> list[dict[str, Any]]:
     """Every tracker against the first, on the sequences that both have."""
     from cdjax.benchmark._statistics import compare_paired
@@ -186,16 +198,7 @@ def _pairs(tables: Mapping[str, Any], groups: Mapping[str, list[str]]) -> list[d
             for figure in _COMPARED:
                 a, b = (list(t.values(figure, both).values()) for t in (table, first))
                 paired = compare_paired(a, b)
-                pairs.append(
-                    {
-                        "label": label,
-                        "group": group,
-                        "figure": figure,
-                        "num_sequences": len(both),
-                        **paired._asdict(),
-                        "difference": paired.difference._asdict(),
-                    }
-                )
+                pairs.append(_pair(label, group, figure, len(both), paired))
     return pairs
 
 
@@ -355,16 +358,7 @@ def _vot_pairs(
             paired = compare_paired([values[n] for n in both], [there[n] for n in both])
             if figure == "failures":  # fewer are better
                 paired = paired._replace(wins=paired.losses, losses=paired.wins)
-            pairs.append(
-                {
-                    "label": label,
-                    "group": group,
-                    "figure": figure,
-                    "num_sequences": len(both),
-                    **paired._asdict(),
-                    "difference": paired.difference._asdict(),
-                }
-            )
+            pairs.append(_pair(label, group, figure, len(both), paired))
     return pairs
 
 

@@ -112,24 +112,6 @@ class CACFConfig(DistillationConfig):
         return deep_features.Backbone(network="hog", layers=("fhog",))
 
     @property
-    def candidates(self) -> dict[str, int]:
-        """The channels that the filter may use, by layer."""
-        backbone = self.backbone
-        return dict(zip(backbone.layers, backbone.layer_channels, strict=True))
-
-    @property
-    def num_candidates(self) -> int:
-        """Channels that distillation chooses from."""
-        return self.backbone.num_channels
-
-    @property
-    def num_slots(self) -> int:
-        """Channels that the state has room for."""
-        if self.select == "all" or self.num_channels is None:
-            return self.backbone.num_channels
-        return self.num_channels
-
-    @property
     def patch_px(self) -> int:
         """Side of the search patch, px; the longer one where they differ."""
         return self.cell * max(self.grid_hw)
@@ -193,7 +175,7 @@ def _make(config: CACFConfig) -> Tracker:
     patch_hw = (hw[0] * config.cell, hw[1] * config.cell)
     thirds = (hw[0] // 3, hw[1] // 3)
     window = filters.hann_window(hw)[None, None]
-    num_all, slots = config.backbone.num_channels, config.num_slots
+    num_all, slots = config.backbone.num_channels, config.num_held
     distils = config.select != "all"
     middle = config.num_scales // 2
     factors = config.scale_step ** (np.arange(config.num_scales) - middle)

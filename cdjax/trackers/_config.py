@@ -1,15 +1,16 @@
 """What the configs of all trackers share."""
 
+import abc
 import dataclasses
 from typing import ClassVar
 
-from cdjax import distill
+from cdjax import deep_features, distill
 from cdjax._errors import InputError
 from cdjax.trackers._choose import SELECTIONS
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class DistillationConfig:
+class DistillationConfig(abc.ABC):
     """How many scales are searched, and how channels are chosen.
 
     Attributes:
@@ -46,9 +47,27 @@ class DistillationConfig:
     aux: bool = False
 
     @property
+    @abc.abstractmethod
+    def backbone(self) -> deep_features.Backbone:
+        """The network and its candidate layers."""
+
+    @property
+    def candidates(self) -> dict[str, int]:
+        """The channels that the filter may use, by layer."""
+        backbone = self.backbone
+        return dict(zip(backbone.layers, backbone.layer_channels, strict=True))
+
+    @property
     def num_candidates(self) -> int:
         """Channels that distillation chooses from."""
-        raise NotImplementedError
+        return sum(self.candidates.values())
+
+    @property
+    def num_held(self) -> int:
+        """Channels that the state has room for."""
+        if self.select == "all" or self.num_channels is None:
+            return self.num_candidates
+        return self.num_channels
 
     def require(self, good: bool, name: str, remedy: str) -> None:
         """Raises an InputError that names a field, its value and the remedy, unless it is good."""

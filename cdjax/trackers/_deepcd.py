@@ -123,24 +123,6 @@ class DeepCDConfig(DistillationConfig):
         """Patches that the network sees in a frame: the scales, then the new template."""
         return self.num_scales + 1
 
-    @property
-    def candidates(self) -> dict[str, int]:
-        """The channels that the filter may use, by layer."""
-        backbone = self.backbone
-        return dict(zip(backbone.layers, backbone.layer_channels, strict=True))
-
-    @property
-    def num_candidates(self) -> int:
-        """Channels that distillation chooses from."""
-        return self.backbone.num_channels
-
-    @property
-    def num_slots(self) -> int:
-        """Channels that the state has room for."""
-        if self.select == "all" or self.num_channels is None:
-            return self.backbone.num_channels
-        return self.num_channels
-
 
 class DeepCDState(NamedTuple):
     """What DeepCD carries from frame to frame.
@@ -219,7 +201,7 @@ def _make(config: DeepCDConfig, deepest: _Deepest | None) -> Tracker:
     hw = (config.grid, config.grid)
     patch_hw = (config.patch_px, config.patch_px)
     window = filters.hann_window(hw)
-    num_all, slots = backbone.num_channels, config.num_slots
+    num_all, slots = backbone.num_channels, config.num_held
     segments = (slots,) if config.joint else backbone.layer_channels
     layer_weights = config.layer_weights or (1.0 / len(segments),) * len(segments)
     distils = config.select != "all"
