@@ -16,11 +16,13 @@ class SeriesPeak(NamedTuple):
       shift: (row, column) of the peak as fractions of the side of the search region, within half.
       score: height of the peak.
       best: index of the best response.
+      responses: all of them at their cells, (0, 0) first.
     """
 
     shift: Float[Array, "2"]
     score: Float[Array, ""]
     best: Int[Array, ""]
+    responses: Float[Array, "s h w"]
 
 
 def _derivatives(
@@ -75,12 +77,13 @@ def find_series_peak(response_f: Complex[Array, "s h wf"], *, num_iters: int = 5
     """
     num, height, width_f = response_f.shape
     hw = (height, 2 * width_f - 1)
-    cells = jnp.fft.irfft2(response_f, s=hw).reshape(num, -1)
-    index = jnp.argmax(cells, axis=1)
+    responses = jnp.fft.irfft2(response_f, s=hw) * (hw[0] * hw[1])
+    index = jnp.argmax(responses.reshape(num, -1), axis=1)
     cell = jnp.stack([index // hw[1], index % hw[1]], axis=1).astype(jnp.float32)
     angles = 2 * np.pi * cell / np.array(hw, np.float32)[None]
     scores, angles = jax.vmap(lambda f, a: _refine(f, a, num_iters))(response_f, angles)
     middle = num // 2
     best = jnp.where(scores[middle] >= jnp.max(scores), middle, jnp.argmax(scores))
     turns = jnp.take(angles, best, axis=0) / (2 * np.pi)
-    return SeriesPeak(turns - jnp.round(turns), jnp.take(scores, best), best.astype(jnp.int32))
+    shift, score = turns - jnp.round(turns), jnp.take(scores, best)
+    return SeriesPeak(shift, score, best.astype(jnp.int32), responses)

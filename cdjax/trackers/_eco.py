@@ -534,8 +534,7 @@ def _make(config: ECOConfig) -> Tracker:
                 features(params, patches, state.is_gray), state.projection, strict=True
             )
         )
-        response_f = filters.respond_eco(state.model.filter_f, search_f)
-        peak = locate.find_series_peak(response_f)
+        peak = locate.find_series_peak(filters.respond_eco(state.model.filter_f, search_f))
         # In patches of one colour there is nothing to see but a network's own borders.
         seen = jnp.max(patches) > jnp.min(patches)
         best = jnp.where(seen, peak.best, middle)
@@ -549,10 +548,9 @@ def _make(config: ECOConfig) -> Tracker:
         state = state._replace(box=box, frame_index=state.frame_index + 1)
         change = factor
         if finds_scale:
-            response = locate.scale_response(state.scale_filter, scale_features(state, frame))
+            sizes = locate.scale_response(state.scale_filter, scale_features(state, frame))
             # A frame of one colour says nothing of size: its response is rounding.
-            seen = jnp.max(response) > _FLAT
-            change = jnp.where(seen, locate.find_scale(response), 1.0)
+            change = jnp.where(jnp.max(sizes) > _FLAT, locate.find_scale(sizes), 1.0)
         scale = locate.clamp_scale(state.scale * change, state.first_wh, state.frame_hw)
         box = locate.update_box(box, jnp.zeros(2), state.first_wh * scale, state.frame_hw)
         state = state._replace(box=box, scale=scale)
@@ -567,7 +565,7 @@ def _make(config: ECOConfig) -> Tracker:
             )
             state = state._replace(scale_filter=learnt)
 
-        response = filters.irfft2(jnp.take(response_f, best, axis=0), hw=hw) * (hw[0] * hw[1])
+        response = jnp.take(peak.responses, best, axis=0)
         trust = locate.peak_to_sidelobe(response, peak.shift * np.array(hw, np.float32))
         output = TrackOutput(box, peak.score, trust, scale, ())
         return state, with_aux(state, output, response)
@@ -579,11 +577,14 @@ _cached = functools.lru_cache(maxsize=128)(_make)
 
 
 def eco(config: ECOConfig) -> Tracker:
-    """Builds ECO: filters on continuous maps, with a projection learnt along [1].
+    """Builds ECO, or ECO-CD where `config.select` is not "all".
+
+    Filters on continuous maps, with a projection learnt along [1].
 
     The first frame trains projection and filter together; later ones add a sample each to a memory
     that merges the nearest, and every sixth continues the filter's training on it. Size comes from
-    a scale filter, or from a pyramid of the filter's own scales.
+    a scale filter, or from a pyramid of the filter's own scales. ECO-CD keeps those projected
+    channels that the second frame favours, by ECO's own loss [2].
 
     Args:
       config: shapes and algorithm. Equal configs give the same tracker, so that nothing is
@@ -591,11 +592,13 @@ def eco(config: ECOConfig) -> Tracker:
 
     Returns:
       The tracker. With the hand-crafted blocks, params are {"table": ...} of the colour names, or
-      {}: intensities then take their place, as they do in gray videos.
+      {}: intensities then take their place, as they do in gray videos. Else they are the network's
+      weights.
 
     References:
       [1] Danelljan et al., ECO: efficient convolution operators for tracking, 2017. Differs: one
         size of sample for all targets.
+      [2] Distilling channels for efficient deep tracking.
     """
     return _cached(config)
 

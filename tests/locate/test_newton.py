@@ -43,6 +43,7 @@ def test_without_steps_the_peak_is_a_cell():
     place = (0.21, -0.13)
     peak = find_series_peak(bump(place)[None], num_iters=0)
     np.testing.assert_allclose(peak.shift * np.array(HW), [2, -1], atol=1e-5)
+    np.testing.assert_allclose(peak.responses[0, 2, -1], peak.score, rtol=1e-5)
     np.testing.assert_allclose(peak.score, value(bump(place), np.array([2, -1]) / HW), rtol=1e-5)
 
 
