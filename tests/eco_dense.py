@@ -31,6 +31,15 @@ def values(half_f, side=FINE):
     return np.einsum("tk,...kl,ul->...tu", rows, full, cols)
 
 
+def window(reg):
+    """The spatial penalty on the fine grid."""
+    size = reg.rows.size
+    kernel = np.zeros((size, size))
+    kernel[:, size // 2] += np.asarray(reg.rows)
+    kernel[size // 2] += np.asarray(reg.cols)
+    return (waves(size) @ kernel @ waves(size).T).real
+
+
 def real_basis(hw):
     """Half spectra of an orthonormal basis of real functions of size hw: [h w, h, wf]."""
     cells = np.eye(hw[0] * hw[1]).reshape(-1, *hw)

@@ -36,12 +36,7 @@ def response_rows(samples_f, channels, weights, label_f):
 def penalty_rows(channels, reg):
     """The window times every unknown; unknowns of different channels do not meet."""
     rows, owners = _functions(channels)
-    size = reg.rows.size
-    kernel = np.zeros((size, size))
-    kernel[:, size // 2] += np.asarray(reg.rows)
-    kernel[size // 2] += np.asarray(reg.cols)
-    waves = dense.waves(size)
-    window = (waves @ kernel @ waves.T).real
+    window = dense.window(reg)
     cells = dense.FINE**2
     found = np.zeros((len(rows), sum(channels) * cells))
     for n, ((_, _, wave), owner) in enumerate(zip(rows, owners, strict=True)):

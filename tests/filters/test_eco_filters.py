@@ -65,14 +65,6 @@ def basis():
     return tuple(np.stack(blocks) for blocks in zip(*rows, strict=True))
 
 
-def window():
-    kernel = np.zeros((7, 7))
-    kernel[:, 3] += problem().reg.rows
-    kernel[3] += problem().reg.cols
-    waves = dense.waves(7)
-    return (waves @ kernel @ waves.T).real
-
-
 def design():
     """Root-weighted responses and penalised filters of each basis function, on the fine grid."""
     memory, functions = problem().memory, basis()
@@ -87,7 +79,8 @@ def design():
     data = responses * root[:, None, None] / dense.FINE
     goal = root[:, None, None] * dense.values(problem().label_f).real / dense.FINE
     penalised = [
-        (window() * dense.values(block).real).reshape(num, -1) / dense.FINE for block in functions
+        (dense.window(problem().reg) * dense.values(block).real).reshape(num, -1) / dense.FINE
+        for block in functions
     ]
     return data.reshape(num, -1), goal.ravel(), np.concatenate(penalised, axis=1)
 

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from eco_oracle import SEQUENCES, SLOTS, Oracle, coefficients, rel
+from eco_oracle import SEQUENCES, Oracle, coefficients, memory_after, model_after, rel
 
 from cdjax import filters, locate
 from cdjax.filters import _eco
@@ -63,31 +63,6 @@ def angle_of(oracle, t):
     shift = oracle["pos"][t] - oracle["sample_pos"][t]
     turns = shift / (oracle["sample_scale"][t] * oracle["img_support_sz"])
     return (2 * np.pi * turns).astype(np.float32)
-
-
-def memory_after(oracle, t):
-    samples_f = []
-    for block in oracle.blocks("sample"):
-        stored = np.zeros((SLOTS, *block.shape[1:]), np.complex64)
-        stored[: t + 1] = block[: t + 1]
-        samples_f.append(jnp.asarray(stored))
-    gram = np.zeros((SLOTS, SLOTS), np.float32)
-    gram[: t + 1, : t + 1] = oracle["gram"][t, : t + 1, : t + 1]
-    weights, count = jnp.asarray(oracle["weights"][t]), jnp.int32(t + 1)
-    return filters.SampleMemory(
-        tuple(samples_f), weights, jnp.asarray(gram), count, jnp.int32(t), jnp.int32(-1)
-    )
-
-
-def model_after(oracle, t):
-    filter_f = jax.tree.map(jnp.asarray, oracle.blocks("filter", t))
-    energy = jax.tree.map(jnp.asarray, oracle.blocks("energy", t))
-    if t == 0:
-        return filters.ECOModel(filter_f, energy, filters.fresh_cg(filter_f))
-    cg = filters.CGState(
-        oracle.blocks("cg_p", t), oracle.blocks("cg_rprev", t), jnp.float32(oracle["cg_rho"][t])
-    )
-    return filters.ECOModel(filter_f, energy, cg)
 
 
 def test_constants(oracle):

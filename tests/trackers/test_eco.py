@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from eco_oracle import SEQUENCES, SLOTS, Oracle, rel
+from eco_oracle import SEQUENCES, Oracle, memory_after, model_after, rel
 from tracker_cases import (
     ECO_CD_S,
     ECO_HC,
@@ -21,7 +21,6 @@ from tracker_cases import (
 
 import cdjax
 from cdjax import boxes as boxes_module
-from cdjax import filters
 from cdjax.trackers import ECOConfig, backbone_of, eco, model_bytes
 from cdjax.trackers._eco import _trains
 from cdjax.trackers._names import config_of
@@ -52,20 +51,6 @@ def box_after(oracle, t):
 
 def state_after(oracle, t, state):
     """Puts the reference's state after frame t in place of ours; the scale filter stays."""
-    samples_f = []
-    for block in oracle.blocks("sample"):
-        stored = np.zeros((SLOTS, *block.shape[1:]), np.complex64)
-        stored[: t + 1] = block[: t + 1]
-        samples_f.append(jnp.asarray(stored))
-    gram = np.zeros((SLOTS, SLOTS), np.float32)
-    gram[: t + 1, : t + 1] = oracle["gram"][t, : t + 1, : t + 1]
-    filter_f, energy = (
-        jax.tree.map(jnp.asarray, oracle.blocks(n, t)) for n in ("filter", "energy")
-    )
-    cg = filters.fresh_cg(filter_f)
-    if t > 0:
-        rho = jnp.float32(oracle["cg_rho"][t])
-        cg = filters.CGState(oracle.blocks("cg_p", t), oracle.blocks("cg_rprev", t), rho)
     # Intensities take the first of the ten channels of colours.
     projection = []
     for ours, theirs in zip(state.projection, oracle.raw("proj"), strict=True):
@@ -77,15 +62,8 @@ def state_after(oracle, t, state):
         frame_index=jnp.int32(t),
         scale=jnp.float32(oracle["scale"][t] / oracle["scale"][0]),
         projection=tuple(projection),
-        model=filters.ECOModel(filter_f, energy, cg),
-        memory=filters.SampleMemory(
-            tuple(samples_f),
-            jnp.asarray(oracle["weights"][t]),
-            jnp.asarray(gram),
-            jnp.int32(t + 1),
-            jnp.int32(t),
-            jnp.int32(-1),
-        ),
+        model=model_after(oracle, t),
+        memory=memory_after(oracle, t),
     )
 
 
