@@ -64,8 +64,12 @@ class Tracker(NamedTuple):
       compact: `state -> (Tracker, State)`, or None. Called on the host, outside any
         transformation, after the second frame: returns the tracker whose arrays have just the
         size that the distilled channels need, and the state cut down for it.
+      cycle: (start, period): of states whose `frame_index` is at least `start`, a step reads no
+        more than that index modulo `period`, for what it does not do in every frame (distil,
+        train). Lanes of a batch that agree in this may share one index, which is not batched.
     """
 
     init: InitFn
     step: StepFn
     compact: Callable[[Any], tuple["Tracker", Any]] | None = None
+    cycle: tuple[int, int] = (0, 1)

@@ -478,7 +478,8 @@ def _make(config: DeepCDConfig, deepest: _Deepest | None) -> Tracker:
             return track_on(params, state, frame)
         return jax.lax.cond(state.frame_index == 0, distil_on, track_on, params, state, frame)
 
-    return Tracker(init, step, functools.partial(_compact, config) if distils else None)
+    compact = functools.partial(_compact, config) if distils else None
+    return Tracker(init, step, compact, cycle=(1, 1) if distils else (0, 1))
 
 
 _cached = functools.lru_cache(maxsize=128)(_make)

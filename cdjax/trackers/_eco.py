@@ -570,7 +570,12 @@ def _make(config: ECOConfig) -> Tracker:
         output = TrackOutput(box, peak.score, trust, scale, ())
         return state, with_aux(state, output, response)
 
-    return Tracker(init, step, functools.partial(_compact, config) if distils else None)
+    return Tracker(
+        init,
+        step,
+        functools.partial(_compact, config) if distils else None,
+        cycle=(max(config.skip_after - 2, 1), config.train_gap + 1),
+    )
 
 
 _cached = functools.lru_cache(maxsize=128)(_make)
