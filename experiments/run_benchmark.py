@@ -35,6 +35,7 @@ _MAX_FRAMES = flags.DEFINE_integer("max_frames", None, "First frames only.", low
 _SEQUENCES = flags.DEFINE_list("sequences", None, "Only these sequences.")
 _SEEDS = flags.DEFINE_list("seeds", None, "Seeds of trackers that draw; 0 is their own.")
 _WEIGHTS = flags.DEFINE_string("weights", None, "Weights instead of the trackers' own.")
+_BATCH = flags.DEFINE_integer("batch_size", 1, "Units side by side in a program.", lower_bound=1)
 _SHARD = flags.DEFINE_integer("shard_index", 0, "Which part of the units.", lower_bound=0)
 _SHARDS = flags.DEFINE_integer("num_shards", 1, "How many parts.", lower_bound=1)
 
@@ -78,6 +79,7 @@ def main(_: Any) -> None:
                 sequences=_SEQUENCES.value,
                 weights=_WEIGHTS.value,
                 shard=(_SHARD.value, _SHARDS.value),
+                batch_size=_BATCH.value,
                 watch=watch,
             )
     except cdjax.InputError as error:

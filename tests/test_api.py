@@ -145,7 +145,8 @@ MAY_IMPORT = {
     **{stage: BASE for stage in STAGES},
     "trackers": (*BASE, *STAGES),
     "weights": (*BASE, "_folders", "deep_features"),
-    "benchmark": (*BASE, "deep_features", "trackers", "weights"),
+    "lanes": (*BASE, "trackers"),
+    "benchmark": (*BASE, "deep_features", "lanes", "trackers", "weights"),
 }
 
 
@@ -253,6 +254,9 @@ HOST = re.compile(r"(^|\.)(item|tolist|block_until_ready|device_get)$|^np\.asarr
 # Host code by design: compaction, the size of a model and its layers, options typed into a name.
 HOST_FUNCTIONS = {
     "_compact",
+    "_room",
+    "_in_use",
+    "require_distilled",
     "model_bytes",
     "_projected_bytes",
     "channels_by_layer",

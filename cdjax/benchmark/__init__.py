@@ -23,8 +23,6 @@ from cdjax.benchmark._folder import list_frames as list_frames
 from cdjax.benchmark._foreign import read_results as read_results
 from cdjax.benchmark._foreign import read_vot_results as read_vot_results
 from cdjax.benchmark._frames import Prefetch as Prefetch
-from cdjax.benchmark._frames import canvas_hw as canvas_hw
-from cdjax.benchmark._frames import pad_to_canvas as pad_to_canvas
 from cdjax.benchmark._frames import read_camera as read_camera
 from cdjax.benchmark._frames import read_image as read_image
 from cdjax.benchmark._frames import read_images as read_images
@@ -69,8 +67,8 @@ from cdjax.benchmark._statistics import Interval as Interval
 from cdjax.benchmark._statistics import Paired as Paired
 from cdjax.benchmark._statistics import bootstrap as bootstrap
 from cdjax.benchmark._statistics import compare_paired as compare_paired
+from cdjax.benchmark._unit_run import Watch as Watch
 from cdjax.benchmark._units import Tally as Tally
-from cdjax.benchmark._units import Watch as Watch
 from cdjax.benchmark._units import run_experiment as run_experiment
 from cdjax.benchmark._vot import list_vot as list_vot
 from cdjax.benchmark._vot import load_vot as load_vot
@@ -94,6 +92,8 @@ from cdjax.benchmark._workdir import Experiment as Experiment
 from cdjax.benchmark._workdir import Run as Run
 from cdjax.benchmark._workdir import Unit as Unit
 from cdjax.benchmark._workdir import load_workdir as load_workdir
+from cdjax.lanes import canvas_hw as canvas_hw
+from cdjax.lanes import pad_to_canvas as pad_to_canvas
 
 __all__ = [
     "DATASETS",

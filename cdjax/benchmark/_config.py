@@ -10,7 +10,8 @@ from cdjax.benchmark._entries import make_entries
 from cdjax.benchmark._metrics import PRESET
 from cdjax.benchmark._protocols import PROTOCOLS
 from cdjax.benchmark._sequence import select_targets, unknown
-from cdjax.benchmark._units import Tally, Watch, run_experiment
+from cdjax.benchmark._unit_run import Watch
+from cdjax.benchmark._units import Tally, run_experiment
 
 CONFIG_KEYS = ("trackers", "dataset", "protocol", "max_frames", "seeds")
 """What a config must hold."""
@@ -24,6 +25,7 @@ def run_config(
     sequences: Iterable[str] | None = None,
     weights: str | None = None,
     shard: tuple[int, int] = (0, 1),
+    batch_size: int = 1,
     watch: Watch | None = None,
 ) -> Tally:
     """Does what is left to do of an experiment, alone or among other processes.
@@ -36,6 +38,7 @@ def run_config(
       sequences: names of some of them; all by default.
       weights: for all trackers that need some, instead of their own.
       shard: (i, n): every n-th unit from the i-th on.
+      batch_size: how many units of a tracker are run side by side.
       watch: hears of progress.
 
     Returns:
@@ -72,6 +75,7 @@ def run_config(
         settings=settings,
         seeds=seeds,
         shard=shard,
+        batch_size=batch_size,
         watch=watch,
     )
 

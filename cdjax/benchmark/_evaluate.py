@@ -11,7 +11,8 @@ from cdjax.benchmark._entries import Entry
 from cdjax.benchmark._metrics import PRESET
 from cdjax.benchmark._results import make_folder, versions, write_json
 from cdjax.benchmark._sequence import Target
-from cdjax.benchmark._units import Watch, run_experiment
+from cdjax.benchmark._unit_run import Watch
+from cdjax.benchmark._units import run_experiment
 from cdjax.benchmark._workdir import Unit, files_of, read_json
 
 SEQUENCE_KEYS = ("success_auc", "precision_20", "mean_channels", "fps")
@@ -87,6 +88,7 @@ def evaluate(
     root: Path | None = None,
     max_frames: int | None = None,
     resume: bool = False,
+    batch_size: int = 1,
     watch: Watch | None = None,
 ) -> dict[str, Any]:
     """Runs trackers over sequences and writes boxes and a summary.
@@ -104,6 +106,7 @@ def evaluate(
       root: where the sequences lie, for running them again.
       max_frames: frames a sequence, or None for all.
       resume: whether finished runs are kept.
+      batch_size: how many sequences of a tracker are run side by side.
       watch: hears of progress.
 
     Returns:
@@ -131,7 +134,13 @@ def evaluate(
         make_folder(results), (entry.name for entry in entries), header, watch or Watch()
     )
     tally = run_experiment(
-        results, entries, targets, settings=settings, anew=not resume, watch=summary
+        results,
+        entries,
+        targets,
+        settings=settings,
+        anew=not resume,
+        batch_size=batch_size,
+        watch=summary,
     )
     summary.leave(tally.busy)
     return summary.write()

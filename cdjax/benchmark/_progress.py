@@ -5,7 +5,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from cdjax.benchmark._units import Watch
+from cdjax.benchmark._unit_run import Watch
 from cdjax.benchmark._workdir import Unit
 
 

@@ -26,6 +26,8 @@ class Protocol(NamedTuple):
 
     Attributes:
       run: (entry, sequence, start, seed, writer, on_record) -> clocks and scores.
+      begin: (sequence, start) -> frames and ground truth of the run, and its box; None where a run
+        starts anew on the way, and so cannot share a batch.
       count_starts: how many runs a sequence asks for; None where there is but one, and
         units name no start.
       first_frame: (sequence, start) -> index of the frame that a run starts on; None where
@@ -33,6 +35,7 @@ class Protocol(NamedTuple):
     """
 
     run: Callable[..., tuple[Totals, dict[str, Any]]]
+    begin: Callable[[Sequence, int], tuple[Sequence, Any]] | None = None
     count_starts: Callable[[Sequence], int] | None = None
     first_frame: Callable[[Sequence, int], int] | None = None
 
@@ -61,8 +64,21 @@ def _run_through(
     outcome = track_sequence(
         entry.tracker, entry.params, sequence, box=box, key=key_of(seed), on_record=write
     )
-    result = score(outcome.boxes, sequence.boxes)
-    return outcome.totals, {name: getattr(result, name) for name in FIGURES}
+    return outcome.totals, figures_of(outcome.boxes, sequence)
+
+
+def figures_of(boxes: Any, sequence: Sequence) -> dict[str, Any]:
+    """Scores a run without restarts.
+
+    Args:
+      boxes: a row a frame.
+      sequence: as the protocol's `begin` gave it.
+
+    Returns:
+      The figures that a record holds.
+    """
+    result = score(np.array(boxes, np.float64).reshape(-1, 4), sequence.boxes)
+    return {name: getattr(result, name) for name in FIGURES}
 
 
 def _whole(sequence: Sequence, _: int) -> tuple[Sequence, Any]:
@@ -106,14 +122,15 @@ def _supervised(
 
 
 PROTOCOLS: dict[str, Protocol] = {
-    "ope": Protocol(partial(_run_through, _whole)),
-    "sre": Protocol(partial(_run_through, _shifted), lambda _: len(SRE_NAMES)),
+    "ope": Protocol(partial(_run_through, _whole), _whole),
+    "sre": Protocol(partial(_run_through, _shifted), _shifted, lambda _: len(SRE_NAMES)),
     "tre": Protocol(
         partial(_run_through, _later),
+        _later,
         lambda sequence: max(1, len(tre_starts(sequence.boxes, name=sequence.name))),
         _first_frame,
     ),
     "vot_supervised": Protocol(_supervised),
-    "vot_unsupervised": Protocol(partial(_run_through, _whole)),
+    "vot_unsupervised": Protocol(partial(_run_through, _whole), _whole),
 }
 """The protocols by name."""

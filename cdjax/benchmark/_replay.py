@@ -10,7 +10,7 @@ from cdjax._errors import InputError
 from cdjax.benchmark._datasets import list_targets
 from cdjax.benchmark._entries import describe, make_entries
 from cdjax.benchmark._results import versions
-from cdjax.benchmark._units import Watch, run_unit
+from cdjax.benchmark._unit_run import Watch, run_unit
 from cdjax.benchmark._workdir import (
     DECISIVE,
     EXPERIMENT,

@@ -11,12 +11,14 @@ from jaxtyping import Float, UInt8
 
 from cdjax._errors import InputError
 from cdjax._types import Params
-from cdjax.benchmark._frames import canvas_hw, pad_to_canvas
 from cdjax.benchmark._opencv import OpenCVTracker, run_opencv
 from cdjax.boxes import check_box
-from cdjax.trackers._base import Tracker
+from cdjax.lanes._canvas import canvas_hw, pad_to_canvas
+from cdjax.lanes._programs import programs
+from cdjax.trackers._base import Tracker, TrackOutput
 
-_MAX_PROGRAMS = 64
+FIRST: Any = (1.0, 0.0, 1.0, ())
+"""Score, trust, scale and aux of the given box."""
 
 
 class FrameRecord(NamedTuple):
@@ -51,32 +53,6 @@ class FrameRecord(NamedTuple):
     state: Any = None
 
 
-class _Programs:
-    """Compiled programs by function and argument shapes; the oldest make room."""
-
-    def __init__(self, size: int):
-        self._size = size
-        self._held: dict[Any, Callable[..., Any]] = {}
-
-    def compiled(self, fn: Callable[..., Any], *args: Any) -> tuple[Callable[..., Any], float]:
-        """Returns the program for these arguments and the seconds its making took."""
-        leaves, treedef = jax.tree.flatten(args)
-        key = (fn, treedef, tuple(jax.typeof(leaf) for leaf in leaves))
-        if key in self._held:
-            return self._held[key], 0.0
-        start = time.perf_counter()
-        # A function of its own: jax keeps programs as long as their function lives, and a tracker
-        # lives on. Each holds some 340 memory maps, of which Linux grants a process 65 530.
-        program = jax.jit(functools.partial(fn)).lower(*args).compile()
-        while len(self._held) >= self._size:
-            self._held.pop(next(iter(self._held)))
-        self._held[key] = program
-        return program, time.perf_counter() - start
-
-
-_programs = _Programs(_MAX_PROGRAMS)
-
-
 @functools.cache
 def _init_of(init: Callable[..., Any]) -> Callable[..., Any]:
     """Gives `init` positional arguments, for ahead-of-time compilation."""
@@ -85,6 +61,139 @@ def _init_of(init: Callable[..., Any]) -> Callable[..., Any]:
         return init(params, frame, box, frame_hw=frame_hw, key=key)
 
     return positional
+
+
+class Start(NamedTuple):
+    """A tracker on its first frame.
+
+    Attributes:
+      state: its state.
+      num_channels: channels in use.
+      seconds: transfer and the program's run.
+      compile_seconds: of compilation.
+    """
+
+    state: Any
+    num_channels: Any
+    seconds: float
+    compile_seconds: float
+
+
+def start_on(
+    tracker: Tracker,
+    params: Params,
+    frame: UInt8[np.ndarray, "H W 3"],
+    box: Any,
+    canvas: tuple[int, int],
+    *,
+    key: Any = None,
+) -> Start:
+    """Learns a target from its first frame.
+
+    Args:
+      tracker: the tracker.
+      params: its weights.
+      frame: the frame.
+      box: a checked box.
+      canvas: size that frames are padded to.
+      key: a JAX random key, or None.
+
+    Returns:
+      The state, and what it took.
+    """
+    first = (params, pad_to_canvas(frame, canvas), box)
+    args = (*first, np.array(frame.shape[:2], np.int32), key)
+    init, compile_seconds = programs.compiled(_init_of(tracker.init), *args)
+    start = time.perf_counter()
+    state = init(*args)
+    count = jax.block_until_ready(state).num_channels
+    return Start(state, count, time.perf_counter() - start, compile_seconds)
+
+
+class Step(NamedTuple):
+    """A tracker on a further frame.
+
+    Attributes:
+      state: its state.
+      output: what it says, in host memory.
+      num_channels: channels in use.
+      seconds: padding, transfer and the program's run.
+    """
+
+    state: Any
+    output: TrackOutput
+    num_channels: Any
+    seconds: float
+
+
+def step_on(
+    program: Callable[..., Any],
+    params: Params,
+    state: Any,
+    frame: UInt8[np.ndarray, "H W 3"],
+    canvas: tuple[int, int],
+) -> Step:
+    """Tracks through one frame.
+
+    Args:
+      program: the tracker's compiled step.
+      params: its weights.
+      state: after the frame before.
+      frame: the frame.
+      canvas: size that frames are padded to.
+
+    Returns:
+      The state and output, and what they took.
+    """
+    start = time.perf_counter()
+    state, output = program(params, state, pad_to_canvas(frame, canvas))
+    output, count = jax.device_get((output, state.num_channels))
+    return Step(state, output, count, time.perf_counter() - start)
+
+
+def record_of(
+    index: int, frame: Any, output: TrackOutput, num_channels: Any, **more: Any
+) -> "FrameRecord":
+    """Makes a frame's record.
+
+    Args:
+      index: of the frame.
+      frame: the frame.
+      output: what the tracker says of it.
+      num_channels: channels in use.
+      **more: further fields.
+
+    Returns:
+      The record.
+
+    Raises:
+      InputError: if the box is not finite.
+    """
+    if not np.isfinite(output.box).all():
+        raise InputError(
+            f"frame {index + 1}: the tracker's box is not finite; do the weights "
+            "contain NaN? (cdjax weights check)"
+        )
+    return FrameRecord(
+        frame_index=index,
+        frame=frame,
+        box=np.asarray(output.box, np.float32),
+        score=float(output.score),
+        trust=float(output.trust),
+        scale=float(output.scale),
+        num_channels=int(num_channels),
+        aux=output.aux,
+        **more,
+    )
+
+
+def check_size(index: int, frame: Any, hw: tuple[int, int]) -> None:
+    """Raises an InputError for a frame of another size than the first."""
+    if frame.shape[:2] != hw:
+        raise InputError(
+            f"frame {index + 1} is {frame.shape[1]}x{frame.shape[0]} but the "
+            f"first is {hw[1]}x{hw[0]}; bring all frames to one size"
+        )
 
 
 def run(
@@ -133,59 +242,37 @@ def run(
         return
     params = jax.device_put(params)
     state: Any = None
+    program: Any = None
     hw = canvas = (0, 0)
-    step: Callable[..., Any] | None = None
     for index, frame in enumerate(frames):
-        compile_seconds = 0.0
         if index == 0:
             hw = (frame.shape[0], frame.shape[1])
             canvas = canvas_hw(*hw)
             start_box = check_box(box, hw)
-            first = (params, pad_to_canvas(frame, canvas), start_box)
-            args = (*first, np.array(hw, np.int32), key)
-            init, compile_seconds = _programs.compiled(_init_of(tracker.init), *args)
-            start = time.perf_counter()
-            state = init(*args)
-            count = jax.block_until_ready(state).num_channels
-            seconds = time.perf_counter() - start
-            found = (start_box, 1.0, 0.0, 1.0, ())
+            seen = start_on(tracker, params, frame, start_box, canvas, key=key)
+            output, compile_seconds = TrackOutput(start_box, *FIRST), seen.compile_seconds
         else:
-            if frame.shape[:2] != hw:
-                raise InputError(
-                    f"frame {index + 1} is {frame.shape[1]}x{frame.shape[0]} but the "
-                    f"first is {hw[1]}x{hw[0]}; bring all frames to one size"
-                )
-            if step is None:
+            check_size(index, frame, hw)
+            compile_seconds = 0.0
+            if program is None:
                 padded = pad_to_canvas(frame, canvas)
-                step, compile_seconds = _programs.compiled(tracker.step, params, state, padded)
+                program, compile_seconds = programs.compiled(tracker.step, params, state, padded)
+            seen = step_on(program, params, state, frame, canvas)
+            output = seen.output
+        state = seen.state
+        if index == 1 and tracker.compact is not None:
             start = time.perf_counter()
-            state, output = step(params, state, pad_to_canvas(frame, canvas))
-            output, count = jax.device_get((output, state.num_channels))
-            seconds = time.perf_counter() - start
-            found = tuple(output)
-            if index == 1 and tracker.compact is not None:
-                start = time.perf_counter()
-                tracker, state = tracker.compact(state)
-                jax.block_until_ready(state)
-                compile_seconds += time.perf_counter() - start
-                step = None
-        where, peak, trust, scale, aux = found
-        if not np.isfinite(where).all():
-            raise InputError(
-                f"frame {index + 1}: the tracker's box is not finite; do the weights "
-                "contain NaN? (cdjax weights check)"
-            )
-        yield FrameRecord(
-            frame_index=index,
-            frame=frame,
-            box=np.asarray(where, np.float32),
-            score=float(peak),
-            trust=float(trust),
-            scale=float(scale),
-            num_channels=int(count),
-            seconds=seconds,
+            tracker, state = tracker.compact(state)
+            jax.block_until_ready(state)
+            compile_seconds += time.perf_counter() - start
+            program = None
+        yield record_of(
+            index,
+            frame,
+            output,
+            seen.num_channels,
+            seconds=seen.seconds,
             compile_seconds=compile_seconds,
-            aux=aux,
             state=state,
         )
         if max_frames is not None and index + 1 >= max_frames:

@@ -5,12 +5,10 @@ and published by renaming its files, the record last; killed at any moment, a pr
 either a finished unit or one that is still to do.
 """
 
-import platform
-import time
 import traceback
-from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from collections.abc import Sequence as AnySequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,31 +16,11 @@ from cdjax._errors import InputError
 from cdjax.benchmark._claims import claim
 from cdjax.benchmark._entries import Entry, describe
 from cdjax.benchmark._protocols import PROTOCOLS
-from cdjax.benchmark._results import (
-    BoxWriter,
-    WriteError,
-    make_folder,
-    named_errors,
-    versions,
-    write_json,
-)
-from cdjax.benchmark._runner import FrameRecord
+from cdjax.benchmark._results import WriteError, write_json
 from cdjax.benchmark._sequence import Target, first_frames
-from cdjax.benchmark._workdir import Unit, files_of, open_workdir, read_json, read_run, sha256_of
-from cdjax.trackers._model import channels_by_layer
-
-
-class Watch:
-    """Hears of the progress of `run_experiment`; does nothing by itself."""
-
-    def begin(self, units: AnySequence[Unit]) -> None:
-        """Is told the units of this process, finished ones included."""
-
-    def frame(self, unit: Unit, done: int, of: int) -> None:
-        """Is told after each frame."""
-
-    def unit(self, unit: Unit, how: str) -> None:
-        """Is told of a unit that is "done", "failed", or was "found" finished."""
+from cdjax.benchmark._side_by_side import run_side_by_side
+from cdjax.benchmark._unit_run import Watch, run_unit
+from cdjax.benchmark._workdir import Unit, files_of, open_workdir, read_json, read_run
 
 
 class Tally(NamedTuple):
@@ -129,6 +107,7 @@ def run_experiment(
     seeds: Iterable[int] = (0,),
     shard: tuple[int, int] = (0, 1),
     anew: bool = False,
+    batch_size: int = 1,
     watch: Watch | None = None,
 ) -> Tally:
     """Does what is left to do of an experiment.
@@ -142,6 +121,7 @@ def run_experiment(
       seeds: repetitions for trackers that draw; 0 is the tracker's own.
       shard: (i, n): every n-th unit from the i-th on.
       anew: whether finished units are run again.
+      batch_size: how many units of a tracker are run side by side, where the protocol allows it.
       watch: hears of progress.
 
     Returns:
@@ -164,43 +144,82 @@ def run_experiment(
     open_workdir(workdir, settings, trackers, units, anew=anew)
     mine = units[shard[0] :: shard[1]]
     watch.begin(mine)
-    before = {unit: _stamp(files_of(workdir, unit).failure) for unit in mine}
+    desk = _Desk(workdir, settings, trackers, mine, anew=anew)
     tally, left = Tally([], [], [], []), mine
     while left:
         busy: list[Unit] = []
-        for unit in left:
-            files = files_of(workdir, unit)
-            with claim(files.claim) as held:
-                if not held:
-                    busy.append(unit)
-                    continue
-                # Only now is it certain that nobody else is at it.
-                description = trackers[unit.label]
-                if not anew and _is_done(workdir, unit, settings["protocol"], description):
-                    how = "found"
-                    files.failure.unlink(missing_ok=True)
-                elif _stamp(files.failure) not in (None, before[unit]):
-                    how = "failed"  # another process has just tried
-                else:
-                    how = _attempt(
-                        workdir,
-                        by_label[unit.label],
-                        by_name[unit.sequence],
-                        unit,
-                        settings=settings,
-                        description=description,
-                        watch=watch,
-                    )
-                if how == "failed":
-                    tally.failures.append(read_json(files.failure))
-                else:
-                    (tally.done if how == "done" else tally.found).append(unit)
-                watch.unit(unit, how)
+        for unit, how in _run_each(desk, left, by_label, by_name, watch, batch_size):
+            if how == "busy":
+                busy.append(unit)
+                continue
+            if how == "failed":
+                tally.failures.append(read_json(files_of(workdir, unit).failure))
+            else:
+                (tally.done if how == "done" else tally.found).append(unit)
+            watch.unit(unit, how)
         if len(busy) == len(left):
             tally.busy.extend(busy)
             break
         left = busy  # whoever ran these may have died
     return tally
+
+
+class _Desk:
+    """Hands out units, one process at a time, and files what became of them."""
+
+    def __init__(
+        self,
+        workdir: Path,
+        settings: dict[str, Any],
+        descriptions: dict[str, dict[str, Any]],
+        units: Iterable[Unit],
+        *,
+        anew: bool,
+    ):
+        self.workdir, self.settings, self.descriptions = workdir, settings, descriptions
+        self._failed_before = {unit: _stamp(files_of(workdir, unit).failure) for unit in units}
+        self._anew = anew
+
+    @contextmanager
+    def claimed(self, unit: Unit) -> Iterator[str | None]:
+        """Holds a unit; yields None where it is to be run, else why not."""
+        files = files_of(self.workdir, unit)
+        with claim(files.claim) as held:
+            if not held:
+                yield "busy"
+            # Only now is it certain that nobody else is at it.
+            elif not self._anew and self._is_done(unit):
+                files.failure.unlink(missing_ok=True)
+                yield "found"
+            elif _stamp(files.failure) not in (None, self._failed_before[unit]):
+                yield "failed"  # another process has just tried
+            else:
+                yield None
+
+    def close(self, unit: Unit, error: Exception | None) -> str:
+        """Files that a unit is over; returns "done" or "failed"."""
+        files = files_of(self.workdir, unit)
+        if error is None:
+            files.failure.unlink(missing_ok=True)
+            return "done"
+        if isinstance(error, WriteError):  # the next unit could not be written either
+            raise error
+        failure = {
+            **unit._asdict(),
+            "kind": "" if isinstance(error, InputError) else type(error).__name__,
+            "error": " ".join(str(error).split()),
+            "traceback": "".join(traceback.format_exception(error)),
+        }
+        write_json(files.failure, failure)
+        return "failed"
+
+    def _is_done(self, unit: Unit) -> bool:
+        """Whether a unit has a record of this tracker and the boxes that belong to it."""
+        description, protocol = self.descriptions[unit.label], self.settings["protocol"]
+        try:
+            return read_run(self.workdir, unit, description, protocol=protocol) is not None
+        except InputError:
+            return False
 
 
 def _stamp(path: Path) -> int | None:
@@ -211,117 +230,32 @@ def _stamp(path: Path) -> int | None:
         return None
 
 
-def _is_done(workdir: Path, unit: Unit, protocol: str, description: dict[str, Any]) -> bool:
-    """Whether a unit has a record of this tracker and the boxes that belong to it."""
-    try:
-        return read_run(workdir, unit, description, protocol=protocol) is not None
-    except InputError:
-        return False
-
-
-def _attempt(
-    workdir: Path,
-    entry: Entry,
-    target: Target,
-    unit: Unit,
-    **options: Any,
-) -> str:
-    """Runs a claimed unit; returns "done" or "failed"."""
-    files = files_of(workdir, unit)
-    try:
-        run_unit(workdir, entry, target, unit, **options)
-    except WriteError:  # the next unit could not be written either
-        raise
-    except Exception as error:  # one bad sequence must not lose the others
-        failure = {
-            **unit._asdict(),
-            "kind": "" if isinstance(error, InputError) else type(error).__name__,
-            "error": " ".join(str(error).split()),
-            "traceback": traceback.format_exc(),
-        }
-        write_json(files.failure, failure)
-        return "failed"
-    files.failure.unlink(missing_ok=True)
-    return "done"
-
-
-def run_unit(
-    workdir: Path,
-    entry: Entry,
-    target: Target,
-    unit: Unit,
-    *,
-    settings: dict[str, Any],
-    description: dict[str, Any],
-    watch: Watch | None = None,
-) -> None:
-    """Runs a unit and publishes its files; the caller holds its claim.
-
-    Args:
-      workdir: folder of results.
-      entry: the tracker.
-      target: the sequence.
-      unit: the unit.
-      settings: of the experiment.
-      description: of the tracker, as `describe` gives it.
-      watch: hears of frames.
-
-    Raises:
-      InputError: for bad frames or annotation.
-      WriteError: if a file cannot be written.
-    """
-    files = files_of(workdir, unit)
-    make_folder(files.times.parent)
-    with named_errors(files.record):
-        files.record.unlink(missing_ok=True)
-        files.boxes.unlink(missing_ok=True)
-    sequence = first_frames(target.read(), settings["max_frames"])
-    states: deque[Any] = deque(maxlen=2)
-
-    def on_record(record: FrameRecord) -> None:
-        states.append(record.state)
-        if watch is not None:
-            watch.frame(unit, record.frame_index + 1, len(sequence.frame_paths))
-
-    with BoxWriter(files.boxes, atomic=True) as writer:
-        protocol = PROTOCOLS[settings["protocol"]]
-        totals, scores = protocol.run(entry, sequence, unit.start, unit.seed, writer, on_record)
-    first_frame = protocol.first_frame(sequence, unit.start or 0) if protocol.first_frame else 0
-    found = versions()
-    device = found.pop("device")
-    write_json(
-        files.times,
-        {
-            "fps": totals.fps,
-            "track_seconds": totals.seconds,
-            "compile_seconds": totals.compile_seconds,
-            "decode_seconds": totals.decode_seconds,
-            "step_ms_median": totals.step_ms_median,
-            "step_ms_p95": totals.step_ms_p95,
-            "host": platform.node(),
-            "finished_at": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        },
-    )
-    write_json(
-        files.record,
-        {
-            "unit": unit._asdict(),
-            "config_hash": description["config_hash"],
-            "versions": found,
-            "device": device,
-            "seed": unit.seed,
-            "frames": totals.num_frames,
-            "first_frame": first_frame,
-            "sequence_frames": len(sequence.frame_paths),
-            "num_channels": totals.num_channels,
-            "channels_by_layer": _by_layer(description["layers"], states),
-            "boxes_sha256": sha256_of(files.boxes.read_bytes()),
-            "scores": scores,
-        },
-    )
-
-
-def _by_layer(layers: dict[str, int] | None, states: Iterable[Any]) -> dict[str, int] | None:
-    """Channels kept of each layer, in the last state that has distilled; None if not known."""
-    known = [state for state in states if hasattr(state, "selected") and state.frame_index > 0]
-    return channels_by_layer(layers, known[-1]) if layers and known else None
+def _run_each(
+    desk: _Desk,
+    units: Iterable[Unit],
+    entries: dict[str, Entry],
+    targets: dict[str, Target],
+    watch: Watch,
+    batch_size: int,
+) -> Iterator[tuple[Unit, str]]:
+    """Runs units; yields each while it is held: "done", "failed", "found" or "busy"."""
+    if batch_size > 1:
+        units = yield from run_side_by_side(desk, units, entries, targets, watch, batch_size)
+    for unit in units:
+        with desk.claimed(unit) as how:
+            if how is None:
+                error: Exception | None = None
+                try:
+                    run_unit(
+                        desk.workdir,
+                        entries[unit.label],
+                        targets[unit.sequence],
+                        unit,
+                        settings=desk.settings,
+                        description=desk.descriptions[unit.label],
+                        watch=watch,
+                    )
+                except Exception as raised:  # one bad sequence must not lose the others
+                    error = raised
+                how = desk.close(unit, error)
+            yield unit, how

@@ -8,6 +8,7 @@ from typing import Any
 from cdjax._errors import InputError
 from cdjax.benchmark._datasets import DATASETS
 from cdjax.cli import _interrupt
+from cdjax.cli._devices import share_cores
 from cdjax.cli._track import positive
 
 
@@ -53,6 +54,13 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--resume", action="store_true", help="keep the finished runs of an earlier call"
     )
+    parser.add_argument(
+        "--batch_size",
+        type=positive,
+        default=1,
+        metavar="N",
+        help="run N sequences of a tracker side by side, in one program (default: %(default)s)",
+    )
     parser.set_defaults(run=run)
 
 
@@ -66,6 +74,7 @@ def run(args: argparse.Namespace) -> int:
         select_targets,
     )
 
+    share_cores(args.batch_size)
     targets = DATASETS[args.dataset](args.root)
     if args.sequences is not None:
         names = [name.strip() for name in args.sequences.split(",") if name.strip()]
@@ -94,6 +103,7 @@ def run(args: argparse.Namespace) -> int:
             root=args.root,
             max_frames=args.max_frames,
             resume=args.resume,
+            batch_size=args.batch_size,
             watch=watch,
         )
     print(table(summary))

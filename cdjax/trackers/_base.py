@@ -61,9 +61,12 @@ class Tracker(NamedTuple):
         from the first frame. `frame` is uint8 [H, W, 3] RGB, [H, W, 1] or [H, W] gray, and may
         be padded at the bottom and right; `frame_hw` is then the true size.
       step: `(params, state, frame) -> (State, TrackOutput)`, a `jax.lax.scan` body.
-      compact: `state -> (Tracker, State)`, or None. Called on the host, outside any
+      compact: `(state, room=None) -> (Tracker, State)`, or None. Called on the host, outside any
         transformation, after the second frame: returns the tracker whose arrays have just the
-        size that the distilled channels need, and the state cut down for it.
+        size that the distilled channels need, and the state cut down for it; with `room`, arrays
+        of that size, which must be no less.
+      room: `state -> (int, ...)`, or None where `compact` is. What `compact` needs room for, after
+        the second frame; several states fit the element-wise largest of theirs.
       cycle: (start, period): of states whose `frame_index` is at least `start`, a step reads no
         more than that index modulo `period`, for what it does not do in every frame (distil,
         train). Lanes of a batch that agree in this may share one index, which is not batched.
@@ -71,5 +74,6 @@ class Tracker(NamedTuple):
 
     init: InitFn
     step: StepFn
-    compact: Callable[[Any], tuple["Tracker", Any]] | None = None
+    compact: Callable[..., tuple["Tracker", Any]] | None = None
+    room: Callable[[Any], tuple[int, ...]] | None = None
     cycle: tuple[int, int] = (0, 1)

@@ -10,10 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from cdjax import crop, deep_features, distill, filters, locate
-from cdjax._errors import InputError
 from cdjax._types import Array, Box, Complex, Float, Int, Params, Shaped
 from cdjax.trackers._base import Tracker, TrackOutput
-from cdjax.trackers._choose import choose_channels, round_up
+from cdjax.trackers._choose import choose_channels, fitting_room, require_distilled, round_up
 from cdjax.trackers._config import DistillationConfig
 
 REGIONS = ("box", "square", "pixels")
@@ -420,8 +419,9 @@ def _make(config: CACFConfig) -> Tracker:
             return track_on(params, state, frame)
         return jax.lax.cond(state.frame_index == 0, distil_on, track_on, params, state, frame)
 
-    compact = functools.partial(_compact, config) if distils else None
-    return Tracker(init, step, compact, cycle=(1, 1) if distils else (0, 1))
+    if not distils:
+        return Tracker(init, step)
+    return Tracker(init, step, functools.partial(_compact, config), _room, cycle=(1, 1))
 
 
 _cached = functools.lru_cache(maxsize=128)(_make)
@@ -450,14 +450,18 @@ def cacf(config: CACFConfig) -> Tracker:
     return _cached(config)
 
 
-def _compact(config: CACFConfig, state: CACFState) -> tuple[Tracker, CACFState]:
+def _room(state: CACFState) -> tuple[int, ...]:
+    """Slots that a distilled state needs; on the host."""
+    require_distilled(state)
+    return (round_up(int(state.num_channels), state.selected.shape[0]),)
+
+
+def _compact(
+    config: CACFConfig, state: CACFState, room: tuple[int, ...] | None = None
+) -> tuple[Tracker, CACFState]:
     """Cuts a distilled state down to the next of a few sizes; on the host."""
-    if int(state.frame_index) == 0:
-        raise InputError(
-            "compact: the state has seen one frame, distillation needs two; call step first"
-        )
-    slots = state.selected.shape[0]
-    first = slots - round_up(int(state.num_channels), slots)
+    (size,) = fitting_room(_room(state), room)
+    first = state.selected.shape[0] - size
     diagnostics = state.diagnostics
     if diagnostics:
         diagnostics = (diagnostics[0], diagnostics[1][first:])

@@ -1,9 +1,12 @@
 """Which channels to keep, from two frames: the stages of `distill` and `filters`, composed."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
 from cdjax import distill, filters
+from cdjax._errors import InputError
 from cdjax._types import Array, Bool, Complex, Float, Int
 
 SELECTIONS = ("swap", "exact", "friendliness", "energy", "random")
@@ -13,6 +16,23 @@ def round_up(count: int, most: int) -> int:
     """The next of a few sizes (4, 8, 12, 16, then four to the octave), so few programs compile."""
     step = max(4, 2 ** max(0, (count - 1).bit_length() - 3)) if count > 1 else 4
     return min(most, -(-count // step) * step)
+
+
+def require_distilled(state: Any) -> None:
+    """Raises an InputError for a state that has not seen its second frame."""
+    if int(state.frame_index) == 0:
+        raise InputError(
+            "compact: the state has seen one frame, distillation needs two; call step first"
+        )
+
+
+def fitting_room(needed: tuple[int, ...], room: tuple[int, ...] | None) -> tuple[int, ...]:
+    """The room given, if all that is needed fits; the room needed if none is given."""
+    if room is None:
+        return needed
+    if len(room) != len(needed) or any(n > r for n, r in zip(needed, room, strict=True)):
+        raise InputError(f"compact: room={room} does not hold {needed}; take the largest of each")
+    return room
 
 
 def first_set(

@@ -10,10 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from cdjax import crop, deep_features, distill, filters, locate
-from cdjax._errors import InputError
 from cdjax._types import Array, Box, Complex, Float, Int, Params, Shaped
 from cdjax.trackers._base import Tracker, TrackOutput
-from cdjax.trackers._choose import choose_channels, round_up
+from cdjax.trackers._choose import choose_channels, fitting_room, require_distilled, round_up
 from cdjax.trackers._config import DistillationConfig
 
 REGIONS = ("cf2", "box", "square")
@@ -478,8 +477,10 @@ def _make(config: DeepCDConfig, deepest: _Deepest | None) -> Tracker:
             return track_on(params, state, frame)
         return jax.lax.cond(state.frame_index == 0, distil_on, track_on, params, state, frame)
 
-    compact = functools.partial(_compact, config) if distils else None
-    return Tracker(init, step, compact, cycle=(1, 1) if distils else (0, 1))
+    if not distils:
+        return Tracker(init, step)
+    on_host = (functools.partial(function, config) for function in (_compact, _room))
+    return Tracker(init, step, *on_host, cycle=(1, 1))
 
 
 _cached = functools.lru_cache(maxsize=128)(_make)
@@ -506,33 +507,37 @@ def deepcd(config: DeepCDConfig) -> Tracker:
     return _cached(config, None)
 
 
-def _compact(config: DeepCDConfig, state: DeepCDState) -> tuple[Tracker, DeepCDState]:
-    """Cuts a distilled state down to the next of a few sizes; on the host."""
-    if int(state.frame_index) == 0:
-        raise InputError(
-            "compact: the state has seen one frame, distillation needs two; call step first"
-        )
-    count = int(state.num_channels)
-    slots = state.selected.shape[0]
+def _room(config: DeepCDConfig, state: DeepCDState) -> tuple[int, ...]:
+    """Slots, layers, and outputs of the last layer that a distilled state needs; on the host."""
+    require_distilled(state)
+    count, slots = int(state.num_channels), state.selected.shape[0]
     size = round_up(count, slots)
-    kept = np.asarray(state.selected)[slots - size :]
+    kept = np.asarray(state.selected)[slots - count :]
     ends = np.cumsum(config.backbone.layer_channels)
     last = int(np.searchsorted(ends, kept.max(), side="right"))
     width = config.backbone.layer_channels[last]
-    in_last = int(np.sum(kept[size - count :] >= ends[last] - width))
-    deepest = _Deepest(last + 1, round_up(in_last, min(size, width)))
+    in_last = int(np.sum(kept >= ends[last] - width))
+    return size, last + 1, round_up(in_last, min(size, width))
+
+
+def _compact(
+    config: DeepCDConfig, state: DeepCDState, room: tuple[int, ...] | None = None
+) -> tuple[Tracker, DeepCDState]:
+    """Cuts a distilled state down to the next of a few sizes; on the host."""
+    size, *deepest = fitting_room(_room(config, state), room)
+    first = state.selected.shape[0] - size
     diagnostics = state.diagnostics
     if diagnostics:
-        diagnostics = (diagnostics[0], diagnostics[1][slots - size :])
+        diagnostics = (diagnostics[0], diagnostics[1][first:])
     template_f, inverse_f = state.model
     state = state._replace(
-        selected=state.selected[slots - size :],
-        offset=state.offset[slots - size :],
-        gain=state.gain[slots - size :],
-        model=filters.DCFModel(template_f[slots - size :], inverse_f),
+        selected=state.selected[first:],
+        offset=state.offset[first:],
+        gain=state.gain[first:],
+        model=filters.DCFModel(template_f[first:], inverse_f),
         first_patches=(),
         key=(),
         diagnostics=diagnostics,
     )
     # The same init, so that a program compiled for it serves the next target too.
-    return _cached(config, deepest)._replace(init=deepcd(config).init), state
+    return _cached(config, _Deepest(*deepest))._replace(init=deepcd(config).init), state

@@ -9,10 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from cdjax import crop, deep_features, distill, filters, locate
-from cdjax._errors import InputError
 from cdjax._types import Array, Blocks, Box, Float, Int, Params, Shaped
 from cdjax.trackers._base import Tracker, TrackOutput
-from cdjax.trackers._choose import round_up
+from cdjax.trackers._choose import fitting_room, require_distilled, round_up
 from cdjax.trackers._choose_projected import choose_projected
 from cdjax.trackers._config import DistillationConfig
 
@@ -570,12 +569,10 @@ def _make(config: ECOConfig) -> Tracker:
         output = TrackOutput(box, peak.score, trust, scale, ())
         return state, with_aux(state, output, response)
 
-    return Tracker(
-        init,
-        step,
-        functools.partial(_compact, config) if distils else None,
-        cycle=(max(config.skip_after - 2, 1), config.train_gap + 1),
-    )
+    cycle = (max(config.skip_after - 2, 1), config.train_gap + 1)
+    if not distils:
+        return Tracker(init, step, cycle=cycle)
+    return Tracker(init, step, functools.partial(_compact, config), _room, cycle=cycle)
 
 
 _cached = functools.lru_cache(maxsize=128)(_make)
@@ -608,18 +605,27 @@ def eco(config: ECOConfig) -> Tracker:
     return _cached(config)
 
 
-def _compact(config: ECOConfig, state: ECOState) -> tuple[Tracker, ECOState]:
+def _in_use(state: ECOState) -> list[np.ndarray]:
+    """Which channels of each block are in use; columns of the others are zero. On the host."""
+    require_distilled(state)
+    return [np.any(np.asarray(matrix) != 0, axis=0) for matrix in state.projection]
+
+
+def _room(state: ECOState) -> tuple[int, ...]:
+    """Channels of each block that a distilled state needs; on the host."""
+    return tuple(round_up(int(used.sum()), used.size) for used in _in_use(state))
+
+
+def _compact(
+    config: ECOConfig, state: ECOState, room: tuple[int, ...] | None = None
+) -> tuple[Tracker, ECOState]:
     """Cuts a distilled state down to the next of a few sizes, block by block; on the host."""
-    if int(state.frame_index) == 0:
-        raise InputError(
-            "compact: the state has seen one frame, distillation needs two; call step first"
-        )
     # The channels in use of each block, then spare ones, whose numbers are zero throughout.
-    kept = []
-    for matrix in state.projection:
-        used = np.any(np.asarray(matrix) != 0, axis=0)
-        order = np.argsort(~used, kind="stable")
-        kept.append(np.sort(order[: round_up(int(used.sum()), used.size)]))
+    sizes = fitting_room(_room(state), room)
+    kept = [
+        np.sort(np.argsort(~used, kind="stable")[:size])
+        for used, size in zip(_in_use(state), sizes, strict=True)
+    ]
 
     def cut(blocks: Any, axis: int) -> Any:
         """Takes the channels of each block."""
@@ -631,7 +637,7 @@ def _compact(config: ECOConfig, state: ECOState) -> tuple[Tracker, ECOState]:
         energy=cut(state.model.energy, -3),
         cg=cg._replace(direction=cut(cg.direction, -3), residual=cut(cg.residual, -3)),
     )
-    slots = sum(index.size for index in kept)
+    slots = sum(sizes)
     return eco(config), state._replace(
         selected=state.selected[state.selected.size - slots :],
         projection=cut(state.projection, -1),

@@ -6,6 +6,7 @@ import pytest
 
 from cdjax._errors import InputError
 from cdjax.benchmark import _frames
+from cdjax.lanes import _canvas
 
 
 def picture(seed=0, hw=(48, 64)):
@@ -149,15 +150,15 @@ def test_leaving_early_stops_the_thread_and_closes_the_source():
 
 
 def test_canvas_sizes_are_few():
-    sides = {_frames.canvas_side(n) for n in range(1, 2161)}
+    sides = {_canvas.canvas_side(n) for n in range(1, 2161)}
     assert sides == {128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072}
-    assert all(n <= _frames.canvas_side(n) < 1.5 * n for n in range(129, 2161))
-    assert _frames.canvas_hw(240, 320) == (256, 384)
+    assert all(n <= _canvas.canvas_side(n) < 1.5 * n for n in range(129, 2161))
+    assert _canvas.canvas_hw(240, 320) == (256, 384)
 
 
 def test_padding_is_at_the_bottom_and_right():
     frame = picture()
-    padded = _frames.pad_to_canvas(frame, (128, 128))
+    padded = _canvas.pad_to_canvas(frame, (128, 128))
     np.testing.assert_array_equal(padded[:48, :64], frame)
     assert padded.sum() == frame.sum()
-    assert _frames.pad_to_canvas(frame, (48, 64)) is frame
+    assert _canvas.pad_to_canvas(frame, (48, 64)) is frame

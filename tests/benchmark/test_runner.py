@@ -8,7 +8,7 @@ from fake_tracker import make_tracker
 
 from cdjax._errors import InputError
 from cdjax.benchmark import run
-from cdjax.benchmark._runner import _Programs
+from cdjax.lanes._programs import Programs
 
 PARAMS = {"gain": np.float32(1)}
 BOX = [5.0, 6.0, 10.0, 12.0]
@@ -43,7 +43,7 @@ def test_second_sequence_of_the_canvas_compiles_nothing():
 
 def test_programs_that_made_room_are_freed():
     # Though their function, as a tracker's, lives on: each holds memory maps, which are limited.
-    programs, fn = _Programs(2), lambda x: x + 1
+    programs, fn = Programs(2), lambda x: x + 1
     alive = jax.devices()[0].client.live_executables
     before = len(alive())
     for size in range(1, 7):
@@ -53,7 +53,7 @@ def test_programs_that_made_room_are_freed():
 
 
 def test_old_programs_make_room():
-    programs = _Programs(2)
+    programs = Programs(2)
     for size in (1, 2, 3, 3):
         program, seconds = programs.compiled(abs, np.zeros(size))
         assert program(np.full(size, -1.0)).sum() == size

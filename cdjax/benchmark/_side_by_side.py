@@ -1,0 +1,210 @@
+"""Runs units of an experiment side by side, in batches of one tracker and size of frame."""
+
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import ExitStack
+from typing import Any, NamedTuple
+
+from cdjax._errors import InputError
+from cdjax.benchmark._batch import Job, run_batch
+from cdjax.benchmark._entries import Entry
+from cdjax.benchmark._frames import Prefetch, read_image, read_images
+from cdjax.benchmark._ope import Totals
+from cdjax.benchmark._opencv import OpenCVTracker
+from cdjax.benchmark._protocols import PROTOCOLS, figures_of, key_of
+from cdjax.benchmark._results import BoxWriter
+from cdjax.benchmark._runner import FrameRecord
+from cdjax.benchmark._sequence import Target, first_frames
+from cdjax.benchmark._unit_run import UnitRun, Watch
+from cdjax.benchmark._workdir import Unit
+from cdjax.lanes import canvas_hw
+
+_AHEAD = 8
+
+Canvas = tuple[int, int]
+
+
+class _Sized(NamedTuple):
+    """A unit, the canvas that its frames need, and how many they are."""
+
+    unit: Unit
+    canvas: Canvas
+    num_frames: int
+
+
+def run_side_by_side(
+    desk: Any,
+    units: Iterable[Unit],
+    entries: dict[str, Entry],
+    targets: dict[str, Target],
+    watch: Watch,
+    batch_size: int,
+) -> Generator[tuple[Unit, str], None, list[Unit]]:
+    """Runs what can be run side by side.
+
+    Args:
+      desk: hands out units and files what became of them.
+      units: the units.
+      entries: the trackers by label.
+      targets: the sequences by name.
+      watch: hears of frames.
+      batch_size: how many share a batch.
+
+    Yields:
+      Each unit while it is held, and what became of it.
+
+    Returns:
+      The units that are to be run one by one: of peers and of protocols with restarts, and those
+      whose frames cannot be read, which their own run tells.
+    """
+    alone: list[Unit] = []
+    by_label: dict[str, list[_Sized]] = {}
+    known: dict[str, tuple[Canvas, int] | None] = {}
+    begins = PROTOCOLS[desk.settings["protocol"]].begin is not None
+    for unit in units:
+        if not begins or isinstance(entries[unit.label].tracker, OpenCVTracker):
+            alone.append(unit)
+            continue
+        if unit.sequence not in known:
+            target = targets[unit.sequence]
+            known[unit.sequence] = _size_of(target, desk.settings["max_frames"])
+        if (size := known[unit.sequence]) is None:
+            alone.append(unit)
+        else:
+            by_label.setdefault(unit.label, []).append(_Sized(unit, *size))
+    for label, sized in by_label.items():
+        for canvas, some in buckets_of(sized, batch_size):
+            yield from _run_bucket(desk, entries[label], some, targets, watch, batch_size, canvas)
+    return alone
+
+
+def _size_of(target: Target, max_frames: int | None) -> tuple[Canvas, int] | None:
+    """Canvas and length of a sequence; None if it cannot be read."""
+    try:
+        paths = first_frames(target.read(), max_frames).frame_paths
+        height, width = read_image(paths[0]).shape[:2]
+    except (InputError, IndexError):
+        return None
+    return canvas_hw(height, width), len(paths)
+
+
+def buckets_of(sized: Iterable[_Sized], batch_size: int) -> list[tuple[Canvas, list[Unit]]]:
+    """Groups units by canvas, the longest first; too few for a batch join the next larger canvas.
+
+    Long ones first, since slots without a successor stand idle until the longest is over.
+
+    Args:
+      sized: units with their canvas and length.
+      batch_size: how many make a batch.
+
+    Returns:
+      Canvases with their units.
+    """
+    buckets: list[tuple[Canvas, list[_Sized]]] = []
+    by_area = sorted(sized, key=lambda one: (one.canvas[0] * one.canvas[1], one.canvas))
+    for one in by_area:
+        if buckets and (buckets[-1][0] == one.canvas or len(buckets[-1][1]) < batch_size):
+            (height, width), members = buckets.pop()
+            canvas = max(height, one.canvas[0]), max(width, one.canvas[1])
+            buckets.append((canvas, [*members, one]))
+        else:
+            buckets.append((one.canvas, [one]))
+    return [
+        (canvas, [one.unit for one in sorted(some, key=lambda one: -one.num_frames)])
+        for canvas, some in buckets
+    ]
+
+
+class _Side:
+    """A unit in a batch: its claim and files are open until it is over."""
+
+    def __init__(self, unit: Unit, stack: ExitStack):
+        self.unit, self.stack = unit, stack
+        self._totals, self._boxes = Totals(), []
+
+    def open(self, running: UnitRun) -> Job:
+        """Opens the files, and begins to read frames."""
+        self._running = running
+        assert running.protocol.begin is not None
+        self._sequence, box = running.protocol.begin(running.sequence, self.unit.start or 0)
+        self._writer = BoxWriter(running.files.boxes, atomic=True)
+        self.stack.callback(lambda: self._writer.close(complete=False))
+        frames = self._totals.clocked(read_images(self._sequence.frame_paths))
+        ahead = self.stack.enter_context(Prefetch(frames, depth=_AHEAD))
+        return Job(ahead, box, key_of(self.unit.seed), self._take)
+
+    def _take(self, record: FrameRecord) -> None:
+        self._boxes.append(record.box)
+        self._totals.add(record)
+        self._writer.write(record.box)
+        self._running.on_record(record)
+
+    def publish(self) -> None:
+        """Writes the record of a unit that went well."""
+        self._writer.close()
+        self._running.publish(self._totals, figures_of(self._boxes, self._sequence))
+
+
+def _run_bucket(
+    desk: Any,
+    entry: Entry,
+    units: list[Unit],
+    targets: dict[str, Target],
+    watch: Watch,
+    batch_size: int,
+    canvas: Canvas,
+) -> Iterator[tuple[Unit, str]]:
+    """Runs units of one tracker and canvas."""
+    sides: dict[int, _Side] = {}
+    over: list[tuple[Unit, str, ExitStack]] = []  # before they reached the batch
+
+    def jobs() -> Iterator[Job]:
+        for unit in units:
+            stack = ExitStack()
+            how = stack.enter_context(desk.claimed(unit))
+            if how is None:
+                side = _Side(unit, stack)
+                try:
+                    running = UnitRun(
+                        desk.workdir,
+                        targets[unit.sequence],
+                        unit,
+                        settings=desk.settings,
+                        description=desk.descriptions[unit.label],
+                        watch=watch,
+                    )
+                    job = side.open(running)
+                except Exception as error:  # one bad sequence must not lose the others
+                    try:
+                        how = desk.close(unit, error)
+                    except BaseException:
+                        stack.close()
+                        raise
+                else:
+                    sides[id(job)] = side
+                    yield job
+                    continue
+            over.append((unit, how, stack))
+
+    def settled() -> Iterator[tuple[Unit, str]]:
+        while over:
+            unit, how, stack = over.pop(0)
+            with stack:
+                yield unit, how
+
+    batch = run_batch(entry.tracker, entry.params, jobs(), num_slots=batch_size, canvas=canvas)
+    try:
+        for job, error in batch:
+            yield from settled()
+            side = sides.pop(id(job))
+            with side.stack:
+                if error is None:
+                    try:
+                        side.publish()
+                    except Exception as raised:  # as above
+                        error = raised
+                yield side.unit, desk.close(side.unit, error)
+        yield from settled()
+    finally:
+        batch.close()
+        for side in sides.values():
+            side.stack.close()

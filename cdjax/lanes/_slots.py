@@ -1,0 +1,182 @@
+"""A fixed number of places for targets, which one compiled program tracks."""
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from cdjax._types import Params
+from cdjax.lanes._programs import programs
+from cdjax.lanes._step_lanes import step_at_once, step_in_turn
+from cdjax.trackers._base import Tracker, TrackOutput
+
+_AXIS = "lanes"
+
+
+@functools.lru_cache(maxsize=64)
+def _program_of(tracker: Tracker, mesh: Mesh, *, at_once: bool) -> Callable[..., Any]:
+    """The function that steps all lanes, each device its own; the same for equal arguments."""
+    lanes, all_ = PartitionSpec(_AXIS), PartitionSpec()
+    step = functools.partial(step_at_once if at_once else step_in_turn, tracker)
+
+    def run(params, states, frames, *rest):
+        shared = all_ if frames.shape[0] == 1 else lanes
+        index = (all_,) * (len(rest) - 1)
+        sharded = jax.shard_map(
+            step,
+            mesh=mesh,
+            in_specs=(all_, lanes, shared, lanes, *index),
+            out_specs=lanes,
+            check_vma=False,
+        )
+        return sharded(params, states, frames, *rest)
+
+    return run
+
+
+@functools.partial(jax.jit, donate_argnums=0)
+def _put(states: Any, slot: Any, state: Any) -> Any:
+    """Writes a state into a slot."""
+    return jax.tree.map(lambda leaf, new: leaf.at[slot].set(new), states, state)
+
+
+@jax.jit
+def _take(states: Any, slot: Any) -> Any:
+    """Reads a slot's state."""
+    return jax.tree.map(lambda leaf: leaf[slot], states)
+
+
+class Slots:
+    """States of as many targets as there are slots, spread over devices and stepped together.
+
+    On CPUs lanes are stepped in turn, elsewhere at once (`step_in_turn`, `step_at_once`). The
+    states' memory is handed on from call to call.
+
+    Attributes:
+      tracker: the tracker of all slots.
+      num: the number of slots.
+    """
+
+    def __init__(
+        self,
+        tracker: Tracker,
+        params: Params,
+        state: Any,
+        *,
+        num: int,
+        devices: Any = None,
+        at_once: bool | None = None,
+    ):
+        """Makes the slots.
+
+        Args:
+          tracker: the tracker; where it distils, after `Tracker.compact`.
+          params: its weights.
+          state: any state of it, which fills all slots until others come.
+          num: how many slots.
+          devices: what they are spread over, all of the default kind if None. As many are used as
+            divide `num`.
+          at_once: whether lanes are stepped at once or in turn; by the kind of device if None.
+        """
+        devices = jax.devices() if devices is None else list(devices)
+        self.tracker, self.num = tracker, num
+        self._at_once = devices[0].platform != "cpu" if at_once is None else at_once
+        self._mesh = Mesh(np.array(devices[: _most_divisor(num, len(devices))]), (_AXIS,))
+        self._lanes = NamedSharding(self._mesh, PartitionSpec(_AXIS))
+        everywhere = NamedSharding(self._mesh, PartitionSpec())
+        self._everywhere = everywhere
+        self._params = jax.device_put(params, everywhere)
+        self._frame_index = np.zeros(num, np.int32)
+        stack = lambda leaf: jnp.broadcast_to(leaf[None], (num, *leaf.shape))
+        self._states = jax.device_put(jax.tree.map(stack, self._bare(state)), self._lanes)
+        self.compile_seconds = 0.0
+
+    def _bare(self, state: Any) -> Any:
+        """A state as it is stacked: lanes that are stepped at once share their index."""
+        return state._replace(frame_index=()) if self._at_once else state
+
+    def put(self, slot: int, state: Any) -> None:
+        """Gives a slot to a target.
+
+        Args:
+          slot: which.
+          state: its state.
+        """
+        self._frame_index[slot] = int(state.frame_index)
+        state = jax.device_put(self._bare(state), self._everywhere)
+        self._states = _put(self._states, jnp.int32(slot), state)
+
+    def take(self, slot: int) -> Any:
+        """Returns a slot's state.
+
+        Args:
+          slot: which.
+        """
+        state = _take(self._states, jnp.int32(slot))
+        return state._replace(frame_index=jnp.int32(self._frame_index[slot]))
+
+    def phase(self, slot: int) -> int:
+        """Returns what of a slot's frame index a step depends on; see `Tracker.cycle`.
+
+        Args:
+          slot: which.
+        """
+        return phase_of(self.tracker, int(self._frame_index[slot]))
+
+    @property
+    def at_once(self) -> bool:
+        """Whether lanes are stepped at once, and so must be in phase."""
+        return self._at_once
+
+    def step(self, frames: np.ndarray, counts: Mapping[int, int]) -> tuple[TrackOutput, float]:
+        """Tracks through the next frames.
+
+        Args:
+          frames: uint8 [num, t, H, W, 3], or [1, t, H, W, 3] of a video that all share. Not to be
+            changed before the outputs are there.
+          counts: how many of them each slot takes; 0 for slots that are not named.
+
+        Returns:
+          Outputs [num, t, ...], zero or without meaning beyond the counts, and the seconds that
+          compilation took.
+
+        Raises:
+          ValueError: if slots that are stepped at once are out of phase.
+        """
+        each = np.zeros(self.num, np.int32)
+        for slot, count in counts.items():
+            each[slot] = count
+        index: tuple[Any, ...] = ()
+        if self._at_once:
+            phases = {self.phase(slot) for slot, count in counts.items() if count}
+            if len(phases) > 1:
+                raise ValueError(f"slots at once must be in phase, these are at {sorted(phases)}")
+            index = (np.int32(phases.pop() if phases else 0),)
+        shared = frames.shape[0] == 1 and self.num > 1
+        args = (
+            self._params,
+            self._states,
+            jax.device_put(frames, self._everywhere if shared else self._lanes),
+            jax.device_put(each, self._lanes),
+            *index,
+        )
+        run = _program_of(self.tracker, self._mesh, at_once=self._at_once)
+        program, seconds = programs.compiled(run, *args, donate=(1,))
+        self._states, outputs = program(*args)
+        self._frame_index += each
+        return outputs, seconds
+
+
+def phase_of(tracker: Tracker, frame_index: int) -> int:
+    """Returns the least frame index at which a tracker does the same; see `Tracker.cycle`."""
+    start, period = tracker.cycle
+    return min(frame_index, start + (frame_index - start) % period)
+
+
+def _most_divisor(num: int, most: int) -> int:
+    """The largest divisor of a number, up to another."""
+    return next(n for n in range(min(num, most), 0, -1) if num % n == 0)

@@ -1,0 +1,96 @@
+"""Steps of many targets in one program: pure functions of stacked states and frames."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from cdjax._types import Array, Int, Params, UInt8
+from cdjax.trackers._base import Tracker, TrackOutput
+
+
+def step_in_turn(
+    tracker: Tracker,
+    params: Params,
+    states: Any,
+    frames: UInt8[Array, "#b t H W *ch"],
+    counts: Int[Array, " b"],
+) -> tuple[Any, TrackOutput]:
+    """Tracks each lane through its next frames, one lane after the other.
+
+    What suits a CPU, whose caches hold the work of one lane and not that of many. Lanes do not
+    wait for each other and may be at any frame: a branch that a lane does not take costs nothing.
+
+    Args:
+      tracker: the tracker.
+      params: weights of its network, shared.
+      states: a state a lane, stacked: every leaf has a leading axis.
+      frames: the next frames of each lane, or of one video that all share.
+      counts: how many of them each lane takes, from the first on; its state is that after them.
+
+    Returns:
+      The states, and outputs with axes lane and frame; zero beyond a lane's count.
+    """
+    one = frames.shape[0] < counts.shape[0]
+
+    def lane(taken: Any) -> tuple[Any, TrackOutput]:
+        state, own, count = taken
+        seen = frames[0] if one else own
+
+        def go(state: Any, frame: Any) -> tuple[Any, TrackOutput]:
+            return tracker.step(params, state, frame)
+
+        def wait(state: Any, frame: Any) -> tuple[Any, TrackOutput]:
+            _, output = jax.eval_shape(go, state, frame)
+            return state, jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), output)
+
+        def step(state: Any, at: Any) -> tuple[Any, TrackOutput]:
+            index, frame = at
+            return jax.lax.cond(index < count, go, wait, state, frame)
+
+        return jax.lax.scan(step, state, (jnp.arange(seen.shape[0]), seen))
+
+    return jax.lax.map(lane, (states, () if one else frames, counts))
+
+
+def step_at_once(
+    tracker: Tracker,
+    params: Params,
+    states: Any,
+    frames: UInt8[Array, "#b t H W *ch"],
+    counts: Int[Array, " b"],
+    frame_index: Int[Array, ""],
+) -> tuple[Any, TrackOutput]:
+    """Tracks all lanes through their next frames, frame by frame in one batch.
+
+    What suits a GPU or TPU: one network call and one batch of FFTs for all lanes.
+
+    Args:
+      tracker: the tracker.
+      params: weights of its network, shared.
+      states: a state a lane, stacked, with () in place of `frame_index`.
+      frames: the next frames of each lane, or of one video that all share.
+      counts: how many of them each lane takes; its state is that after them.
+      frame_index: index of the last frame, not batched, so that what a tracker does in some
+        frames only stays a branch. All lanes agree with it in `Tracker.cycle`.
+
+    Returns:
+      The states, and outputs with axes lane and frame; without meaning beyond a lane's count.
+    """
+
+    def lane(state: Any, frame: Any, goes: Any, index: Any) -> tuple[Any, TrackOutput]:
+        state = state._replace(frame_index=index)
+        after, output = tracker.step(params, state, frame)
+        after = jax.tree.map(lambda new, old: jnp.where(goes, new, old), after, state)
+        return after._replace(frame_index=()), output
+
+    one = frames.shape[0] < counts.shape[0]
+    many = jax.vmap(lane, in_axes=(0, None if one else 0, 0, None))
+
+    def step(states: Any, at: Any) -> tuple[Any, TrackOutput]:
+        # A frame of every lane is sliced out, rather than all frames transposed.
+        frame = jax.lax.dynamic_index_in_dim(frames, at, axis=1, keepdims=False)
+        return many(states, frame[0] if one else frame, at < counts, frame_index + at)
+
+    states, outputs = jax.lax.scan(step, states, jnp.arange(frames.shape[1], dtype=jnp.int32))
+    return states, jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), outputs)
