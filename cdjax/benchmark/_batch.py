@@ -11,10 +11,17 @@ import numpy as np
 
 from cdjax._errors import InputError
 from cdjax._types import Params
-from cdjax.benchmark._runner import FIRST, FrameRecord, check_size, record_of, start_on, step_on
+from cdjax.benchmark._runner import (
+    FIRST,
+    FrameRecord,
+    check_size,
+    program_of,
+    record_of,
+    start_on,
+    step_on,
+)
 from cdjax.boxes import check_box
-from cdjax.lanes import Slots, pad_to_canvas
-from cdjax.lanes._programs import programs
+from cdjax.lanes import Slots
 from cdjax.lanes._slots import phase_of
 from cdjax.trackers._base import Tracker, TrackOutput
 
@@ -111,8 +118,7 @@ class _Alone:
         index, frame = lane.num_read, lane.read()
         if frame is None:
             return
-        padded = pad_to_canvas(frame, self._canvas)
-        program, compiled = programs.compiled(tracker.step, self._params, lane.state, padded)
+        program, compiled = program_of(tracker, self._params, lane.state, frame, self._canvas)
         seen = step_on(program, self._params, lane.state, frame, self._canvas)
         lane.state, lane.num_channels = seen.state, int(seen.num_channels)
         clocks = {"seconds": seen.seconds, "compile_seconds": compiled}

@@ -13,9 +13,11 @@ from cdjax._errors import InputError
 from cdjax._types import Params
 from cdjax.benchmark._opencv import OpenCVTracker, run_opencv
 from cdjax.boxes import check_box
-from cdjax.lanes._canvas import canvas_hw, pad_to_canvas
+from cdjax.lanes import canvas_hw, pad_to_canvas, step_alone
 from cdjax.lanes._programs import programs
 from cdjax.trackers._base import Tracker, TrackOutput
+
+_ONE = np.ones(1, np.int32)
 
 FIRST: Any = (1.0, 0.0, 1.0, ())
 """Score, trust, scale and aux of the given box."""
@@ -126,6 +128,26 @@ class Step(NamedTuple):
     seconds: float
 
 
+def program_of(
+    tracker: Tracker,
+    params: Params,
+    state: Any,
+    frame: UInt8[np.ndarray, "H W 3"],
+    canvas: tuple[int, int],
+) -> tuple[Callable[..., Any], float]:
+    """Returns a tracker's compiled step, and the seconds that compilation took.
+
+    Args:
+      tracker: the tracker.
+      params: its weights.
+      state: any state of it.
+      frame: any frame.
+      canvas: size that frames are padded to.
+    """
+    padded = pad_to_canvas(frame, canvas)
+    return programs.compiled(step_alone(tracker), params, state, padded, _ONE)
+
+
 def step_on(
     program: Callable[..., Any],
     params: Params,
@@ -136,7 +158,7 @@ def step_on(
     """Tracks through one frame.
 
     Args:
-      program: the tracker's compiled step.
+      program: from `program_of`.
       params: its weights.
       state: after the frame before.
       frame: the frame.
@@ -146,7 +168,7 @@ def step_on(
       The state and output, and what they took.
     """
     start = time.perf_counter()
-    state, output = program(params, state, pad_to_canvas(frame, canvas))
+    state, output = program(params, state, pad_to_canvas(frame, canvas), _ONE)
     output, count = jax.device_get((output, state.num_channels))
     return Step(state, output, count, time.perf_counter() - start)
 
@@ -255,8 +277,7 @@ def run(
             check_size(index, frame, hw)
             compile_seconds = 0.0
             if program is None:
-                padded = pad_to_canvas(frame, canvas)
-                program, compile_seconds = programs.compiled(tracker.step, params, state, padded)
+                program, compile_seconds = program_of(tracker, params, state, frame, canvas)
             seen = step_on(program, params, state, frame, canvas)
             output = seen.output
         state = seen.state

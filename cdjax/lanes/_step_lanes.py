@@ -1,5 +1,7 @@
 """Steps of many targets in one program: pure functions of stacked states and frames."""
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -51,6 +53,29 @@ def step_in_turn(
         return jax.lax.scan(step, state, (jnp.arange(seen.shape[0]), seen))
 
     return jax.lax.map(lane, (states, () if one else frames, counts))
+
+
+@functools.cache
+def step_alone(tracker: Tracker) -> Callable[..., tuple[Any, TrackOutput]]:
+    """Makes the step of a single target as `step_in_turn` of one lane.
+
+    XLA compiles a step within loops into other instructions than one by itself, so that their
+    last bits differ now and then. By this a target alone and a lane of many have the same bits.
+
+    Args:
+      tracker: the tracker.
+
+    Returns:
+      `(params, state, frame, count)` -> state and output, where count is np.ones(1, np.int32): an
+      argument, since XLA would see through a constant. The same function for equal trackers.
+    """
+
+    def step(params: Params, state: Any, frame: Any, count: Any) -> tuple[Any, TrackOutput]:
+        one = jax.tree.map(lambda leaf: leaf[None], state)
+        after, output = step_in_turn(tracker, params, one, frame[None, None], count)
+        return jax.tree.map(lambda leaf: leaf[0], after), jax.tree.map(lambda x: x[0, 0], output)
+
+    return step
 
 
 def step_at_once(
