@@ -24,6 +24,7 @@ def run_config(
     sequences: Iterable[str] | None = None,
     weights: str | None = None,
     shard: tuple[int, int] = (0, 1),
+    take_over: bool = False,
     watch: Watch | None = None,
 ) -> Tally:
     """Does what is left to do of an experiment, alone or among other processes.
@@ -36,6 +37,8 @@ def run_config(
       sequences: names of some of them; all by default.
       weights: for all trackers that need some, instead of their own.
       shard: (i, n): every n-th unit from the i-th on.
+      take_over: whether to go on with the units of the other shards, until all are done or have
+        failed, by whomever.
       watch: hears of progress.
 
     Returns:
@@ -72,6 +75,7 @@ def run_config(
         settings=settings,
         seeds=seeds,
         shard=shard,
+        take_over=take_over,
         watch=watch,
     )
 

@@ -31,6 +31,8 @@ from cdjax.benchmark._sequence import Target, first_frames
 from cdjax.benchmark._workdir import Unit, files_of, open_workdir, read_json, read_run, sha256_of
 from cdjax.trackers._model import channels_by_layer
 
+_PAUSE = 0.5  # seconds until claims of others are looked at again
+
 
 class Watch:
     """Hears of the progress of `run_experiment`; does nothing by itself."""
@@ -52,7 +54,7 @@ class Tally(NamedTuple):
       done: units that this process ran.
       found: units that were finished before, or meanwhile by others.
       failures: of units, as in their files: label, sequence, start, seed, kind, error, traceback.
-      busy: units that others were still running.
+      busy: units that others were still running; none with `take_over`.
     """
 
     done: list[Unit]
@@ -128,6 +130,7 @@ def run_experiment(
     settings: dict[str, Any],
     seeds: Iterable[int] = (0,),
     shard: tuple[int, int] = (0, 1),
+    take_over: bool = False,
     anew: bool = False,
     watch: Watch | None = None,
 ) -> Tally:
@@ -141,6 +144,8 @@ def run_experiment(
         and "dataset_root".
       seeds: repetitions for trackers that draw; 0 is the tracker's own.
       shard: (i, n): every n-th unit from the i-th on.
+      take_over: whether to go on with the units of the other shards, and to wait for those that
+        others are at: when it returns all units are done or have failed, whoever has died.
       anew: whether finished units are run again.
       watch: hears of progress.
 
@@ -162,7 +167,10 @@ def run_experiment(
     )
     trackers = {entry.name: describe(entry) for entry in entries}
     open_workdir(workdir, settings, trackers, units, anew=anew)
-    mine = units[shard[0] :: shard[1]]
+    # The next shards in turn, so that those who take over begin at different ones.
+    index, count = shard
+    shards = [units[(index + k) % count :: count] for k in range(count if take_over else 1)]
+    mine = [unit for part in shards for unit in part]
     watch.begin(mine)
     before = {unit: _stamp(files_of(workdir, unit).failure) for unit in mine}
     tally, left = Tally([], [], [], []), mine
@@ -197,8 +205,10 @@ def run_experiment(
                     (tally.done if how == "done" else tally.found).append(unit)
                 watch.unit(unit, how)
         if len(busy) == len(left):
-            tally.busy.extend(busy)
-            break
+            if not take_over:
+                tally.busy.extend(busy)
+                break
+            time.sleep(_PAUSE)
         left = busy  # whoever ran these may have died
     return tally
 
