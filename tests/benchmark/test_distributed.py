@@ -1,4 +1,4 @@
-"""Processes of `jax.distributed` on this machine, over gloo."""
+"""Processes of `jax.distributed` on this machine, over gloo; tasks of Ray."""
 
 import importlib
 import math
@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -154,3 +155,34 @@ def test_bad_groups_are_told_in_one_line(folder, flags, told):
     assert told in run.stderr
     assert run.stderr.count("\n") == 1
     assert not (folder / "w").exists()
+
+
+def test_a_lack_of_ray_is_told_in_one_line(folder):
+    (folder / "ray.py").write_text("raise ImportError\n")
+    run = subprocess.run(
+        script(folder, "ray_benchmark.py"),
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": f"{folder}:{ROOT}"},
+    )
+    told = 'ray_benchmark: error: needs ray: pip install "cdjax[ray]"\n'
+    assert (run.returncode, run.stderr) == (1, told)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(find_spec("ray") is None, reason='needs Ray: pip install -e ".[ray]"')
+def test_tasks_of_ray_share_the_units(folder):
+    run = subprocess.run(
+        script(folder, "ray_benchmark.py"),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "RAY_USAGE_STATS_ENABLED": "0"},
+    )
+    assert run.returncode == 0, run.stderr
+    tasks = re.findall(r"^task (\d) of 2: units: (?:(\d) run)?", run.stdout, re.M)
+    assert [index for index, _ in tasks] == ["0", "1"]
+    assert sum(int(count or 0) for _, count in tasks) == len(NAMES)
+    mean_in(folder)
