@@ -25,6 +25,7 @@ def run_config(
     sequences: Iterable[str] | None = None,
     weights: str | None = None,
     shard: tuple[int, int] = (0, 1),
+    take_over: bool = False,
     batch_size: int = 1,
     watch: Watch | None = None,
 ) -> Tally:
@@ -38,6 +39,8 @@ def run_config(
       sequences: names of some of them; all by default.
       weights: for all trackers that need some, instead of their own.
       shard: (i, n): every n-th unit from the i-th on.
+      take_over: whether to go on with the units of the other shards, until all are done or have
+        failed, by whomever.
       batch_size: how many units of a tracker are run side by side.
       watch: hears of progress.
 
@@ -75,6 +78,7 @@ def run_config(
         settings=settings,
         seeds=seeds,
         shard=shard,
+        take_over=take_over,
         batch_size=batch_size,
         watch=watch,
     )

@@ -5,6 +5,9 @@ and published by renaming its files, the record last; killed at any moment, a pr
 either a finished unit or one that is still to do.
 """
 
+import functools
+import itertools
+import time
 import traceback
 from collections.abc import Iterable, Iterator
 from collections.abc import Sequence as AnySequence
@@ -22,6 +25,8 @@ from cdjax.benchmark._side_by_side import run_side_by_side
 from cdjax.benchmark._unit_run import Watch, run_unit
 from cdjax.benchmark._workdir import Unit, files_of, open_workdir, read_json, read_run
 
+_PAUSE = 0.5  # seconds until claims of others are looked at again
+
 
 class Tally(NamedTuple):
     """What `run_experiment` did.
@@ -30,7 +35,7 @@ class Tally(NamedTuple):
       done: units that this process ran.
       found: units that were finished before, or meanwhile by others.
       failures: of units, as in their files: label, sequence, start, seed, kind, error, traceback.
-      busy: units that others were still running.
+      busy: units that others were still running; none with `take_over`.
     """
 
     done: list[Unit]
@@ -106,6 +111,7 @@ def run_experiment(
     settings: dict[str, Any],
     seeds: Iterable[int] = (0,),
     shard: tuple[int, int] = (0, 1),
+    take_over: bool = False,
     anew: bool = False,
     batch_size: int = 1,
     watch: Watch | None = None,
@@ -120,6 +126,8 @@ def run_experiment(
         and "dataset_root".
       seeds: repetitions for trackers that draw; 0 is the tracker's own.
       shard: (i, n): every n-th unit from the i-th on.
+      take_over: whether to go on with the units of the other shards, and to wait for those that
+        others are at: when it returns all units are done or have failed, whoever has died.
       anew: whether finished units are run again.
       batch_size: how many units of a tracker are run side by side, where the protocol allows it.
       watch: hears of progress.
@@ -142,13 +150,19 @@ def run_experiment(
     )
     trackers = {entry.name: describe(entry) for entry in entries}
     open_workdir(workdir, settings, trackers, units, anew=anew)
-    mine = units[shard[0] :: shard[1]]
+    # The next shards in turn, so that those who take over begin at different ones.
+    index, count = shard
+    shards = [units[(index + k) % count :: count] for k in range(count if take_over else 1)]
+    mine = [unit for part in shards for unit in part]
     watch.begin(mine)
     desk = _Desk(workdir, settings, trackers, mine, anew=anew)
-    tally, left = Tally([], [], [], []), mine
-    while left:
+    run = functools.partial(
+        _run_each, desk, entries=by_label, targets=by_name, watch=watch, batch_size=batch_size
+    )
+    tally = Tally([], [], [], [])
+    while left := [unit for part in shards for unit in part]:
         busy: list[Unit] = []
-        for unit, how in _run_each(desk, left, by_label, by_name, watch, batch_size):
+        for unit, how in itertools.chain.from_iterable(map(run, shards)):
             if how == "busy":
                 busy.append(unit)
                 continue
@@ -158,9 +172,11 @@ def run_experiment(
                 (tally.done if how == "done" else tally.found).append(unit)
             watch.unit(unit, how)
         if len(busy) == len(left):
-            tally.busy.extend(busy)
-            break
-        left = busy  # whoever ran these may have died
+            if not take_over:
+                tally.busy.extend(busy)
+                break
+            time.sleep(_PAUSE)
+        shards = [busy]  # whoever ran these may have died
     return tally
 
 
@@ -233,6 +249,7 @@ def _stamp(path: Path) -> int | None:
 def _run_each(
     desk: _Desk,
     units: Iterable[Unit],
+    *,
     entries: dict[str, Entry],
     targets: dict[str, Target],
     watch: Watch,

@@ -15,6 +15,7 @@ from killed import SETTINGS, entries
 from cdjax._errors import InputError
 from cdjax.benchmark import Entry, Unit, Watch, list_otb, load_workdir, run_experiment
 from cdjax.benchmark import _claims as claims
+from cdjax.benchmark import _units as units
 from cdjax.benchmark._claims import claim
 from cdjax.benchmark._results import BoxWriter
 from cdjax.benchmark._units import plan_units
@@ -108,6 +109,29 @@ def test_shards_are_disjoint_and_complete(dataset):
     assert len(first.done) == len(second.done) == 2
     run(dataset, "whole")
     assert finished(dataset / "w") == finished(dataset / "whole")
+
+
+def test_take_over_does_the_own_shard_first_then_the_next_ones(dataset, write_otb):
+    write_otb(dataset / "data", "CDEF", 2)
+    tally = run(dataset, entries=entries()[:1], shard=(1, 3), take_over=True)
+    assert "".join(unit.sequence for unit in tally.done) == "BECFAD"
+
+
+def test_take_over_waits_for_units_of_others_and_does_those_of_the_dead(dataset, monkeypatch):
+    context = claim(files_of(dataset / "w", A1).claim)
+    context.__enter__()
+    pauses = []
+
+    def pause(seconds):
+        pauses.append(seconds)
+        if len(pauses) == 3:
+            context.__exit__(None, None, None)
+
+    monkeypatch.setattr(units.time, "sleep", pause)
+    tally = run(dataset, shard=(1, 2), take_over=True)
+    assert len(pauses) == 3
+    assert (tally.done[-1], tally.busy) == (A1, [])
+    assert len(tally.done) == 4
 
 
 def test_a_failure_is_told_and_tried_again(dataset):
