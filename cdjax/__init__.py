@@ -3,6 +3,7 @@
 from importlib.metadata import version as _version
 
 from cdjax._errors import InputError as InputError
+from cdjax.lanes import StreamPool as StreamPool
 from cdjax.trackers import CACFConfig as CACFConfig
 from cdjax.trackers import CACFState as CACFState
 from cdjax.trackers import DeepCDConfig as DeepCDConfig
@@ -26,6 +27,7 @@ __all__ = [
     "DeepCDConfig",
     "DeepCDState",
     "InputError",
+    "StreamPool",
     "TrackOutput",
     "Tracker",
     "cacf",

@@ -12,9 +12,9 @@ import numpy as np
 from cdjax._errors import InputError
 from cdjax._types import Params
 from cdjax.benchmark._runner import (
-    FIRST,
     FrameRecord,
     check_size,
+    first_output,
     program_of,
     record_of,
     start_on,
@@ -108,7 +108,7 @@ class _Alone:
             return
         lane.state, lane.num_channels = seen.state, int(seen.num_channels)
         clocks = {"seconds": seen.seconds, "compile_seconds": seen.compile_seconds}
-        lane.hand_on(0, frame, TrackOutput(box, *FIRST), state=seen.state, **clocks)
+        lane.hand_on(0, frame, first_output(box), state=seen.state, **clocks)
         if tracker.room is not None:
             self.step(tracker, lane)
             lane.room = () if lane.ended else tracker.room(lane.state)
@@ -126,10 +126,10 @@ class _Alone:
 
 
 class _Part(NamedTuple):
-    """A lane's part of a chunk: frames from `index` on, and whether they are its last."""
+    """A lane's part of a chunk: frames from `first` on, and whether they are its last."""
 
     lane: _Lane
-    index: int
+    first: int
     frames: list[Any]
     last: bool
 
@@ -268,7 +268,7 @@ class _Batch:
             for at, frame in enumerate(part.frames):
                 output = jax.tree.map(lambda leaf, slot=slot, at=at: leaf[slot, at], outputs)
                 clocks = {"seconds": share, "compile_seconds": compiled}
-                part.lane.hand_on(part.index + at, frame, output, **clocks)
+                part.lane.hand_on(part.first + at, frame, output, **clocks)
                 compiled = 0.0
             if part.last:
                 yield part.lane.job, part.lane.error

@@ -1,6 +1,5 @@
 """Runs a tracker over frames as they come: padding, compilation, clocks; no files."""
 
-import functools
 import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
@@ -14,13 +13,10 @@ from cdjax._types import Params
 from cdjax.benchmark._opencv import OpenCVTracker, run_opencv
 from cdjax.boxes import check_box
 from cdjax.lanes import canvas_hw, pad_to_canvas, step_alone
-from cdjax.lanes._programs import programs
+from cdjax.lanes._programs import programs, start_of
 from cdjax.trackers._base import Tracker, TrackOutput
 
 _ONE = np.ones(1, np.int32)
-
-FIRST: Any = (1.0, 0.0, 1.0, ())
-"""Score, trust, scale and aux of the given box."""
 
 
 class FrameRecord(NamedTuple):
@@ -55,14 +51,10 @@ class FrameRecord(NamedTuple):
     state: Any = None
 
 
-@functools.cache
-def _init_of(init: Callable[..., Any]) -> Callable[..., Any]:
-    """Gives `init` positional arguments, for ahead-of-time compilation."""
-
-    def positional(params, frame, box, frame_hw, key):
-        return init(params, frame, box, frame_hw=frame_hw, key=key)
-
-    return positional
+def first_output(box: Any) -> TrackOutput:
+    """What a tracker would say of the frame whose box is given."""
+    one: Any = 1.0
+    return TrackOutput(box, score=one, trust=0 * one, scale=one, aux=())
 
 
 class Start(NamedTuple):
@@ -105,7 +97,7 @@ def start_on(
     """
     first = (params, pad_to_canvas(frame, canvas), box)
     args = (*first, np.array(frame.shape[:2], np.int32), key)
-    init, compile_seconds = programs.compiled(_init_of(tracker.init), *args)
+    init, compile_seconds = programs.compiled(start_of(tracker.init), *args)
     start = time.perf_counter()
     state = init(*args)
     count = jax.block_until_ready(state).num_channels
@@ -272,7 +264,7 @@ def run(
             canvas = canvas_hw(*hw)
             start_box = check_box(box, hw)
             seen = start_on(tracker, params, frame, start_box, canvas, key=key)
-            output, compile_seconds = TrackOutput(start_box, *FIRST), seen.compile_seconds
+            output, compile_seconds = first_output(start_box), seen.compile_seconds
         else:
             check_size(index, frame, hw)
             compile_seconds = 0.0

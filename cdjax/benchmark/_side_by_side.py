@@ -154,6 +154,8 @@ def _run_bucket(
     canvas: Canvas,
 ) -> Iterator[tuple[Unit, str]]:
     """Runs units of one tracker and canvas."""
+    tracker = entry.tracker
+    assert not isinstance(tracker, OpenCVTracker)
     sides: dict[int, _Side] = {}
     over: list[tuple[Unit, str, ExitStack]] = []  # before they reached the batch
 
@@ -191,7 +193,7 @@ def _run_bucket(
             with stack:
                 yield unit, how
 
-    batch = run_batch(entry.tracker, entry.params, jobs(), num_slots=batch_size, canvas=canvas)
+    batch = run_batch(tracker, entry.params, jobs(), num_slots=batch_size, canvas=canvas)
     try:
         for job, error in batch:
             yield from settled()

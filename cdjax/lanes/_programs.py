@@ -50,5 +50,22 @@ class Programs:
         return program, time.perf_counter() - start
 
 
+@functools.cache
+def start_of(init: Callable[..., Any]) -> Callable[..., Any]:
+    """Gives a tracker's `init` positional arguments, for compilation ahead of time.
+
+    Args:
+      init: the function.
+
+    Returns:
+      `(params, frame, box, frame_hw, key)` -> state; the same function for the same `init`.
+    """
+
+    def positional(params, frame, box, frame_hw, key):
+        return init(params, frame, box, frame_hw=frame_hw, key=key)
+
+    return positional
+
+
 programs = Programs()
 """Those of this process."""
