@@ -183,11 +183,16 @@ def _prepare(name: str, weights: str | None, params: Any, frames: list[Any], box
         distilled = jax.device_put(distilled)
         steady, steady_s = _compile(steady_tracker.step, params, distilled, frames[2])
 
+    config = config_of(name)
     backbone, patch_px, grid_hw, num_patches = trackers.backbone_of(name)
+    if isinstance(config, trackers.ECOConfig) and backbone.network == "hog":
+        grid_hw = (
+            config.block_sides[-1],
+            config.block_sides[-1],
+        )  # its response is finer than HOG's cells
     patches = jax.device_put(_patches(frames, num_patches, patch_px))
     extract = functools.partial(deep_features.extract, backbone, grid_hw=grid_hw)
     bare, _ = _compile(extract, params, patches)
-    config = config_of(name)
     cost = _cost.step_cost(steady_tracker, config, params, distilled, frames[2])
     row = {
         "tracker": name,
