@@ -16,6 +16,7 @@ from cdjax.cli import (
     _evaluate,
     _info,
     _interrupt,
+    _plan,
     _replay,
     _report,
     _score,
@@ -48,6 +49,7 @@ def _parser() -> argparse.ArgumentParser:
         _replay,
         _demo,
         _speed,
+        _plan,
         _weights,
         _info,
     )

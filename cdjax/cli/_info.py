@@ -44,14 +44,19 @@ def gather() -> dict[str, Any]:
         "platform": platform.platform(),
         "packages": versions | {"cv2": cv2.__version__},
         "devices": [f"{d.platform}:{d.id} ({d.device_kind})" for d in jax.devices()],
-        "cpu_cores": len(os.sched_getaffinity(0))
-        if hasattr(os, "sched_getaffinity")
-        else os.cpu_count(),
+        "cpu_cores": cpu_cores(),
         "compiled_programs": str(_cache.compiled_folder() or "off"),
         "weights": _weights(),
         "data": _data(),
         "trackers": list(cdjax.list_trackers()),
     }
+
+
+def cpu_cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _version(name: str) -> str | None:

@@ -14,8 +14,8 @@ from cdjax.cli import _interrupt
 
 _ROOFLINE = (
     "this machine, in this run: matrix product {:.1f} GFLOP/s, copy {:.1f} GB/s; a bound is what\n"
-    "a step's operations and bytes, as XLA counts them, take at these rates: of a loop it counts\n"
-    "one turn, of branches the dearest, so that it tells little of ECO, which trains now and then"
+    "a step's operations and bytes take at these rates, a mean over the frames that it treats\n"
+    "differently: loops count as often as they turn, bytes once (state, weights, search region)"
 )
 _FORMULA = "model bytes = filter + network weights that the kept channels need"
 
@@ -99,6 +99,7 @@ def run(args: argparse.Namespace) -> int:
     import jax
 
     from cdjax.benchmark import _results, _synthetic
+    from cdjax.cli import _cost  # brings JAX along
 
     if args.json:
         _results.check_writable(Path(args.json), renamed=True)  # now rather than after minutes
@@ -118,7 +119,7 @@ def run(args: argparse.Namespace) -> int:
             _time_round(case, frame, keep=index >= 0)
 
     rows = [_finish(case) for case in cases]
-    peaks = _peaks() if args.roofline else None
+    peaks = _cost.measured_peaks() if args.roofline else None
     for row in rows:
         row |= _roofline(row, peaks) if peaks else {}
     device = jax.devices()[0]
@@ -127,6 +128,9 @@ def run(args: argparse.Namespace) -> int:
     print(f"\n{_FORMULA}")
     if peaks:
         print(_ROOFLINE.format(peaks["gflops"], peaks["gbytes_s"]))
+        for row in rows:
+            for what in row["step_uncounted"]:
+                print(f"{row['tracker']}: {what}")
     if args.json:
         report = {
             "jax": jax.__version__,
@@ -160,6 +164,8 @@ def _prepare(name: str, weights: str | None, params: Any, frames: list[Any], box
     import cdjax
     from cdjax import deep_features, trackers
     from cdjax.benchmark._entries import weights_for
+    from cdjax.cli import _cost  # brings JAX along
+    from cdjax.trackers._names import config_of
 
     tracker = cdjax.make(name)
     box = jax.device_put(box)
@@ -177,11 +183,17 @@ def _prepare(name: str, weights: str | None, params: Any, frames: list[Any], box
         distilled = jax.device_put(distilled)
         steady, steady_s = _compile(steady_tracker.step, params, distilled, frames[2])
 
+    config = config_of(name)
     backbone, patch_px, grid_hw, num_patches = trackers.backbone_of(name)
+    if isinstance(config, trackers.ECOConfig) and backbone.network == "hog":
+        grid_hw = (
+            config.block_sides[-1],
+            config.block_sides[-1],
+        )  # its response is finer than HOG's cells
     patches = jax.device_put(_patches(frames, num_patches, patch_px))
     extract = functools.partial(deep_features.extract, backbone, grid_hw=grid_hw)
     bare, _ = _compile(extract, params, patches)
-    cost = steady.cost_analysis() or {}
+    cost = _cost.step_cost(steady_tracker, config, params, distilled, frames[2])
     row = {
         "tracker": name,
         "weights": weights_for(name, weights=weights),
@@ -193,8 +205,9 @@ def _prepare(name: str, weights: str | None, params: Any, frames: list[Any], box
         "num_candidates": sum(trackers.candidates_of(name).values()),
         "patches": num_patches,
         "patch_px": patch_px,
-        "step_gflop": cost.get("flops", 0.0) / 1e9,
-        "step_gbytes": cost.get("bytes accessed", 0.0) / 1e9,
+        "step_gflop": cost.flops / 1e9,
+        "step_gbytes": cost.bytes / 1e9,
+        "step_uncounted": sorted(cost.untold),
         "state_bytes": _num_bytes(distilled),
         "model_bytes": trackers.model_bytes(backbone, params, distilled),
     }
@@ -240,19 +253,6 @@ def _patches(frames: list[Any], num: int, side: int) -> Any:
 
     picks = [np.asarray(frames[i % len(frames)]) for i in range(num)]
     return np.stack([cv2.resize(p, (side, side)) for p in picks]).astype(np.float32)
-
-
-def _peaks() -> dict[str, float]:
-    """What a large matrix product and a copy reach, the best of several."""
-    import jax.numpy as jnp
-
-    square = jnp.ones((1024, 1024), jnp.float32)
-    product, _ = _compile(jnp.matmul, square, square)
-    best = min(_seconds(lambda: product(square, square)) for _ in range(20))
-    large = jnp.ones(2**26, jnp.float32)  # 256 MiB, beyond any cache
-    copy, _ = _compile(lambda x: x + 1, large)
-    moved = min(_seconds(lambda: copy(large)) for _ in range(10))
-    return {"gflops": 2 * 1024**3 / best / 1e9, "gbytes_s": 2 * large.nbytes / moved / 1e9}
 
 
 def _roofline(row: dict[str, Any], peaks: dict[str, float]) -> dict[str, Any]:
@@ -306,10 +306,10 @@ def _table(rows: list[dict[str, Any]]) -> str:
     if "share_of_bound" in rows[0]:
         lines += [
             ("operations a step, GFLOP", lambda r: number(r["step_gflop"], 3)),
-            ("bytes a step, GB", lambda r: number(r["step_gbytes"], 3)),
-            ("bound by operations, ms", lambda r: number(r["compute_bound_ms"], 2)),
-            ("bound by bytes, ms", lambda r: number(r["memory_bound_ms"], 2)),
-            ("larger bound / step", lambda r: number(r["share_of_bound"], 2)),
+            ("bytes a step, GB", lambda r: number(r["step_gbytes"], 5)),
+            ("bound by operations, ms", lambda r: number(r["compute_bound_ms"], 3)),
+            ("bound by bytes, ms", lambda r: number(r["memory_bound_ms"], 3)),
+            ("larger bound / step", lambda r: number(r["share_of_bound"], 3)),
         ]
     cells = [[show(row) for row in rows] for _, show in lines]
     widths = [max(len(line[i]) for line in cells) for i in range(len(rows))]

@@ -37,6 +37,14 @@ def test_two_trackers_side_by_side(tmp_path, capsys):
     assert report["formula"] in printed
 
 
+@pytest.mark.slow
+def test_eco_hc_whose_response_is_finer_than_hog(tmp_path):
+    path = tmp_path / "speed.json"
+    assert main(["speed", "--tracker", "ECO-HC", "--frames", "1", "--json", str(path)]) == 0
+    (row,) = json.loads(path.read_text())["trackers"]
+    assert row["backbone_ms"] > 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
