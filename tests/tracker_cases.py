@@ -63,9 +63,9 @@ def quick() -> dict[str, Any]:
     return options
 
 
-def jit(fn: Any) -> Any:
+def jit(fn: Any, **options: Any) -> Any:
     """Jits for few runs: these tests would spend most of their time in the compiler."""
-    return jax.jit(fn, compiler_options=quick())
+    return jax.jit(fn, compiler_options=quick(), **options)
 
 
 def params_of(name: str) -> Any:

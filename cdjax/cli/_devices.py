@@ -15,5 +15,5 @@ def share_cores(batch_size: int) -> None:
 
     num_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     num_devices = min(batch_size, num_cores or 1)
-    if num_devices > 1 and jax.config.jax_num_cpu_devices < 1:
+    if num_devices > 1 and jax.config.values["jax_num_cpu_devices"] < 1:
         jax.config.update("jax_num_cpu_devices", num_devices)

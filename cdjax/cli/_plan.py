@@ -155,16 +155,17 @@ def _needs(name: str, weights: str | None, lanes: int, hw: tuple[int, int]) -> d
     import numpy as np
 
     import cdjax
-    from cdjax.benchmark import _frames, _synthetic
+    from cdjax import lanes
+    from cdjax.benchmark import _synthetic
     from cdjax.benchmark._entries import weights_for
     from cdjax.cli import _cost
     from cdjax.trackers._names import config_of
 
     tracker, config, chosen = cdjax.make(name), config_of(name), weights_for(name, weights=weights)
     params = {} if chosen is None else cdjax.load_params(chosen)
-    canvas_hw = _frames.canvas_hw(*hw)
+    canvas_hw = lanes.canvas_hw(*hw)
     video, boxes = _synthetic.synthetic_video(2, hw)
-    first, second = (_frames.pad_to_canvas(frame, canvas_hw) for frame in video)
+    first, second = (lanes.pad_to_canvas(frame, canvas_hw) for frame in video)
     # Two frames, so that the state is the one after distillation.
     state = jax.jit(tracker.init)(params, first, boxes[0], frame_hw=np.array(hw, np.int32))
     state, _ = jax.jit(tracker.step)(params, state, second)
@@ -208,7 +209,8 @@ def _decode_fps(hw: tuple[int, int], canvas_hw: tuple[int, int]) -> float:
     """JPEG files of a synthetic frame that a core reads, decodes and pads in a second."""
     import cv2
 
-    from cdjax.benchmark import _frames, _synthetic
+    from cdjax import lanes
+    from cdjax.benchmark import _synthetic
 
     frame, _ = next(_synthetic.synthetic_frames(1, hw))
     with tempfile.TemporaryDirectory() as folder:
@@ -217,7 +219,7 @@ def _decode_fps(hw: tuple[int, int], canvas_hw: tuple[int, int]) -> float:
         seconds = []
         for _ in range(30):
             start = time.perf_counter()
-            _frames.pad_to_canvas(_frames.read_image(path), canvas_hw)
+            lanes.pad_to_canvas(_frames.read_image(path), canvas_hw)
             seconds.append(time.perf_counter() - start)
     return 1 / min(seconds)  # others on the machine only ever slow it down
 

@@ -34,13 +34,14 @@ def step_in_turn(
       The states, and outputs with axes lane and frame; zero beyond a lane's count.
     """
     one = frames.shape[0] < counts.shape[0]
+    traced_once = jax.jit(tracker.step, inline=True)
 
     def lane(taken: Any) -> tuple[Any, TrackOutput]:
         state, own, count = taken
         seen = frames[0] if one else own
 
         def go(state: Any, frame: Any) -> tuple[Any, TrackOutput]:
-            return tracker.step(params, state, frame)
+            return traced_once(params, state, frame)
 
         def wait(state: Any, frame: Any) -> tuple[Any, TrackOutput]:
             _, output = jax.eval_shape(go, state, frame)

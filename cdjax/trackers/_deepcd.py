@@ -479,7 +479,7 @@ def _make(config: DeepCDConfig, deepest: _Deepest | None) -> Tracker:
 
     if not distils:
         return Tracker(init, step)
-    on_host = (functools.partial(function, config) for function in (_compact, _room))
+    on_host = functools.partial(_compact, config), functools.partial(_room, config)
     return Tracker(init, step, *on_host, cycle=(1, 1))
 
 

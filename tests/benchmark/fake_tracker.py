@@ -46,8 +46,12 @@ def make_tracker(channels: int = 8, kept: int | None = None, on_trace=None) -> T
         )
         return state, TrackOutput(state.box, jnp.float32(0.5), jnp.float32(9), jnp.float32(1), ())
 
-    def compact(state):
-        smaller = make_tracker(kept, None, on_trace)
-        return smaller._replace(init=init), state._replace(features=state.features[:kept])
+    def room(state):
+        return (kept,)
 
-    return Tracker(init, step, compact if kept else None)
+    def compact(state, room=None):
+        size = kept if room is None else room[0]
+        smaller = make_tracker(size, None, on_trace)
+        return smaller._replace(init=init), state._replace(features=state.features[:size])
+
+    return Tracker(init, step, compact, room) if kept else Tracker(init, step)
