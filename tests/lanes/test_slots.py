@@ -1,0 +1,190 @@
+"""Slots: what runs in some frames only, devices, phases."""
+
+import functools
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from tracker_cases import ECO_HC, HW, all_finite, at, jit, programs, video
+
+import cdjax
+from cdjax.lanes import Slots, step_at_once, step_in_turn
+from cdjax.lanes._slots import phase_of
+
+SHORT = ECO_HC.replace("num_slots=4", "num_slots=4,skip_after=4,train_gap=2")
+COUNTS = np.array([2, 2], np.int32)
+
+
+def loops_outside_branches(jaxpr):
+    """Loops that run in every step, and those within conditionals."""
+    outside = inside = 0
+    for eqn in jaxpr.eqns:
+        parts = [
+            getattr(p, "jaxpr", p)
+            for p in jax.tree.leaves(
+                list(eqn.params.values()),
+                is_leaf=lambda x: hasattr(x, "jaxpr") or hasattr(x, "eqns"),
+            )
+        ]
+        counted = [loops_outside_branches(part) for part in parts if hasattr(part, "eqns")]
+        own = eqn.primitive.name in ("scan", "while")
+        total = own + sum(map(sum, counted))
+        if eqn.primitive.name == "cond":
+            inside += total
+        else:
+            outside += own + sum(one for one, _ in counted)
+            inside += sum(other for _, other in counted)
+    return outside, inside
+
+
+def lanes_of(name, form):
+    """A program of two lanes, compiled, and its jaxpr."""
+    tracker = cdjax.make(name)
+    frame = jax.ShapeDtypeStruct((*HW, 3), jnp.uint8)
+    state = jax.eval_shape(tracker.init, {}, frame, jnp.ones(4))
+    lanes = jax.tree.map(lambda x: jax.ShapeDtypeStruct((2, *x.shape), x.dtype), state)
+    frames = jax.ShapeDtypeStruct((2, 2, *HW, 3), jnp.uint8)
+    counts = jax.ShapeDtypeStruct((2,), jnp.int32)
+    if form == "batched":  # what a batched index would do
+        axes = jax.tree.map(lambda _: 0, state)
+        step = jax.vmap(tracker.step, in_axes=(None, axes, 0))
+        args = ({}, lanes, jax.ShapeDtypeStruct((2, *HW, 3), jnp.uint8))
+    else:
+        function = step_at_once if form == "at once" else step_in_turn
+        step = functools.partial(function, tracker)
+        args = ({}, lanes, frames, counts)
+        if form == "at once":
+            index = jax.ShapeDtypeStruct((), jnp.int32)
+            args = ({}, lanes._replace(frame_index=()), frames, counts, index)
+    return jax.make_jaxpr(step)(*args).jaxpr, functools.partial(jit(step).lower, *args)
+
+
+def test_training_stays_a_branch_in_a_batch():
+    # ECO's training is loops of conjugate gradients; a batched index would run them every frame.
+    always, never = loops_outside_branches(lanes_of(SHORT, "batched")[0])
+    assert never == 0
+    at_once, lower = lanes_of(SHORT, "at once")
+    outside, trains = loops_outside_branches(at_once)
+    assert trains > 0
+    assert outside == always - trains + 1  # one more, over the frames
+    # Lane by lane everything is a branch, since a lane without a frame waits.
+    assert loops_outside_branches(lanes_of(SHORT, "in turn")[0])[0] == 2
+    assert re.search(r"= .* conditional\(", lower().compile().as_text())
+
+
+def test_phases_follow_the_cycle():
+    tracker = cdjax.make(SHORT)
+    assert tracker.cycle == (2, 3)
+    assert [phase_of(tracker, index) for index in range(9)] == [0, 1, 2, 3, 4, 2, 3, 4, 2]
+    assert [phase_of(cdjax.make("CACF-CD"), index) for index in range(4)] == [0, 1, 1, 1]
+
+
+def test_steps_agree_within_a_phase():
+    # A step does the same at two indices of one phase, and not at two of others.
+    tracker = programs(SHORT)
+    frames, boxes = video(1)
+    states, _ = tracker.loop(frames, boxes[0])
+    state = states[-1]
+    ends = {}
+    for index in range(2, 8):
+        after, _ = tracker.step(
+            tracker.params, state._replace(frame_index=jnp.int32(index)), frames[3]
+        )
+        ends[index] = np.asarray(after.model.filter_f[0])
+    for index in range(2, 5):
+        np.testing.assert_array_equal(ends[index], ends[index + 3])
+    assert not np.array_equal(ends[2], ends[4])
+
+
+def start(name, seeds=(1, 2, 3, 4)):
+    tracker = programs(name)
+    videos = [video(seed) for seed in seeds]
+    states = [tracker.start(frames[0], boxes[0]) for frames, boxes in videos]
+    return tracker, states, [frames for frames, _ in videos]
+
+
+@pytest.mark.parametrize("at_once", [False, True])
+def test_slots_take_as_many_frames_as_they_are_given(at_once):
+    tracker, states, videos = start("CF2-H")
+    slots = Slots(tracker.tracker, {}, states[0], num=4, at_once=at_once)
+    for slot, state in enumerate(states):
+        slots.put(slot, state)
+    frames = np.stack([frames[1:4] for frames in videos])
+    outputs, _ = slots.step(frames, {0: 3, 1: 1, 3: 2})
+    assert all_finite(outputs)
+    for slot, count in enumerate((3, 1, 0, 2)):
+        last, expected = tracker.resume({}, states[slot], videos[slot][1 : 1 + count])
+        np.testing.assert_allclose(outputs.box[slot, :count], expected.box, atol=0.02)
+        taken = slots.take(slot)
+        assert int(taken.frame_index) == count
+        np.testing.assert_allclose(taken.box, last.box, atol=0.02)
+    if not at_once:
+        np.testing.assert_array_equal(outputs.box[2], np.zeros((3, 4)))
+
+
+def test_slots_at_once_must_be_in_phase():
+    tracker, states, videos = start(SHORT, (1, 2))
+    slots = Slots(tracker.tracker, {}, states[0], num=2, at_once=True)
+    slots.put(0, states[0])
+    slots.put(1, states[1]._replace(frame_index=jnp.int32(3)))
+    frames = np.stack([frames[1:2] for frames in videos])
+    with pytest.raises(ValueError, match=r"must be in phase, these are at \[0, 3\]"):
+        slots.step(frames, {0: 1, 1: 1})
+
+
+_SHARDED = """
+import json, sys
+import jax
+jax.config.update("jax_num_cpu_devices", 4)
+import numpy as np
+sys.path.insert(0, sys.argv[1])
+from tracker_cases import programs, video
+from cdjax.lanes import Slots
+found = {}
+for at_once in (False, True):
+    for count in (1, 2, 4):
+        tracker = programs("CACF:num_scales=3")
+        videos = [video(seed) for seed in (1, 2, 3, 4)]
+        states = [tracker.start(frames[0], boxes[0]) for frames, boxes in videos]
+        devices = jax.devices()[:count]
+        slots = Slots(tracker.tracker, {}, states[0], num=4, devices=devices, at_once=at_once)
+        for slot, state in enumerate(states):
+            slots.put(slot, state)
+        frames = np.stack([frames[1:] for frames, _ in videos])
+        outputs, _ = slots.step(frames, dict.fromkeys(range(4), 6))
+        used = len(outputs.box.sharding.device_set)
+        found[f"{at_once} {count}"] = [used, np.asarray(outputs.box).tolist()]
+print(json.dumps(found))
+"""
+
+
+def test_lanes_spread_over_devices_equal_those_of_one():
+    folder = str(Path(__file__).parents[1])
+    done = subprocess.run(
+        [sys.executable, "-c", _SHARDED, folder], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = json.loads(done.stdout)
+    for at_once in (False, True):
+        one = np.array(found[f"{at_once} 1"][1])
+        assert np.ptp(one, axis=1).max() > 2
+        for count in (1, 2, 4):
+            used, boxes = found[f"{at_once} {count}"]
+            assert used == count
+            if at_once:  # batches of another size: other instructions
+                np.testing.assert_allclose(boxes, one, atol=0.02)
+            else:
+                np.testing.assert_array_equal(boxes, one)
+
+
+def test_as_many_devices_as_divide_the_slots():
+    tracker, states, _ = start("CF2-H", (1,))
+    slots = Slots(tracker.tracker, {}, states[0], num=3, devices=jax.devices() * 2)
+    assert slots.num == 3
+    assert at(slots.take(2).box, slice(None)).shape == (4,)
