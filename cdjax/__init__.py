@@ -17,6 +17,7 @@ from cdjax.trackers import make as make
 from cdjax.trackers import network_of as network_of
 from cdjax.trackers import resume as resume
 from cdjax.trackers import track as track
+from cdjax.trackers import vary as vary
 from cdjax.weights import load_params as load_params
 
 __version__ = _version("cdjax")
@@ -38,4 +39,5 @@ __all__ = [
     "network_of",
     "resume",
     "track",
+    "vary",
 ]

@@ -23,6 +23,9 @@ Params = Any
 Box = Float[Array, "4"]
 """(x, y, w, h), px: index from 0 of the top-left pixel, then size; centre xy + (wh - 1) / 2."""
 
+Number = Float[Array, ""] | float
+"""A number of a tracker's config; an array where lanes of one program differ in it."""
+
 Blocks = tuple[Complex[Array, "_ _ _"], ...]
 """Coefficients k h wf of feature blocks, each with channels and a resolution of its own."""
 
@@ -34,6 +37,7 @@ __all__ = [
     "Complex",
     "Float",
     "Int",
+    "Number",
     "Params",
     "Shaped",
     "UInt8",

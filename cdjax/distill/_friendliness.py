@@ -1,11 +1,19 @@
 """How well each channel follows the object: strong on it, and steady from frame to frame."""
 
+import jax
 import jax.numpy as jnp
 
-from cdjax._types import Array, Float
+from cdjax._types import Array, Float, Number
 
 FORMS = ("ratio", "literal", "opposite", "sum", "energy", "stability")
 STRENGTHS = ("power", "norm", "mean")
+
+
+def _raised(base: Array, exponent: Number) -> Array:
+    """Raises the size to a power and keeps the sign; nothing is computed for the first power."""
+    if not isinstance(exponent, jax.Array) and exponent == 1:
+        return base
+    return jnp.copysign(jnp.abs(base) ** exponent, base)
 
 
 def friendliness(
@@ -15,6 +23,8 @@ def friendliness(
     strength: str = "power",
     per_cell: bool = True,
     kappa: float = 1.0,
+    strength_exponent: Number = 1.0,
+    stability_exponent: Number = 1.0,
     eps: float = 1e-12,
 ) -> Float[Array, " c"]:
     """Scores every channel on the object's patches of consecutive frames [1, §III-B].
@@ -22,7 +32,8 @@ def friendliness(
     With s the strength of a channel and t minus its squared change to the next frame, the score is
     the mean over frames of
 
-    - "ratio": t / s (the reading that grows with both; invariant to a channel's gain),
+    - "ratio": t / s (the reading that grows with both; invariant to a channel's gain), or with
+      exponents -|t|^stability / s^strength,
     - "literal": (s - 1) t, as the formula is printed, and "opposite": (1 - s) t,
     - "sum": s + kappa t,
     - "energy": s alone, and "stability": t alone.
@@ -35,6 +46,8 @@ def friendliness(
       per_cell: divides t by the number of cells, as s is; else channels of large maps rank last
         where layers of different size are compared.
       kappa: weight of t in "sum".
+      strength_exponent: of s in "ratio"; 0 leaves stability alone.
+      stability_exponent: of |t| in "ratio"; 0 leaves strength alone.
       eps: mean square below which a channel is dead and scores minus infinity.
 
     Returns:
@@ -63,7 +76,7 @@ def friendliness(
     if not per_cell:
         t = t * cells
     scores = {
-        "ratio": t / jnp.maximum(s, eps),
+        "ratio": _raised(t, stability_exponent) / _raised(jnp.maximum(s, eps), strength_exponent),
         "literal": (s - 1) * t,
         "opposite": (1 - s) * t,
         "sum": s + kappa * t,

@@ -2,7 +2,7 @@
 
 import jax.numpy as jnp
 
-from cdjax._types import Array, Complex, Float, Int
+from cdjax._types import Array, Complex, Float, Int, Number
 
 
 def prefix_curve(
@@ -12,7 +12,7 @@ def prefix_curve(
     weights: Float[Array, " m"],
     order: Int[Array, " c"],
     *,
-    reg: float,
+    reg: Number,
     gain_free: bool = True,
 ) -> Float[Array, " c"]:
     """Trains on one frame with the k friendliest channels and tests on the next, for every k.
@@ -53,7 +53,7 @@ def prefix_curve(
 
 
 def choose_num_channels(
-    curve: Float[Array, " c"], *, min_channels: int, slack: float = 0.0
+    curve: Float[Array, " c"], *, min_channels: int, slack: Number = 0.0
 ) -> Int[Array, ""]:
     """Picks the number of channels from a prefix curve.
 

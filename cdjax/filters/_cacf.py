@@ -2,7 +2,7 @@
 
 import jax.numpy as jnp
 
-from cdjax._types import Array, Complex, Float
+from cdjax._types import Array, Complex, Number
 from cdjax.filters._dcf import solve_dcf
 
 
@@ -11,8 +11,8 @@ def solve_cacf(
     context_f: Complex[Array, "q k h wf"],
     label_f: Complex[Array, "h wf"],
     *,
-    reg: float,
-    context_reg: float,
+    reg: Number,
+    context_reg: Number,
 ) -> Complex[Array, "k h wf"]:
     """Solves one context-aware filter a channel, each on its own [1, `DCF_CA/tracker.m`].
 
@@ -43,8 +43,8 @@ def solve_joint_cacf(
     context_f: Complex[Array, "n q k h wf"],
     label_f: Complex[Array, "h wf"],
     *,
-    reg: Float[Array, ""] | float,
-    context_reg: float,
+    reg: Number,
+    context_reg: Number,
 ) -> Complex[Array, "k h wf"]:
     """Solves one context-aware filter over all channels, exactly.
 

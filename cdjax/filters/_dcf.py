@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cdjax._types import Array, Complex, Float
+from cdjax._types import Array, Complex, Float, Number
 from cdjax.filters._fourier import irfft2
 
 
@@ -37,7 +37,7 @@ def solve_dcf(
     samples_f: Complex[Array, "n c h wf"],
     label_f: Complex[Array, "h wf"],
     *,
-    reg: Float[Array, ""] | float,
+    reg: Number,
     zeros_f: Complex[Array, "z c h wf"] | None = None,
 ) -> Complex[Array, "c h wf"]:
     """Solves the multi-channel correlation filter for n samples, exactly [1, Eq. 6-7].
@@ -150,7 +150,7 @@ def train_dcf(
     hw: tuple[int, int],
     segments: tuple[int, ...],
     num_channels: Float[Array, " l"],
-    reg: float,
+    reg: Number,
 ) -> DCFModel:
     """Trains one linear-kernel filter a segment from one template.
 
@@ -171,7 +171,7 @@ def train_dcf(
 
 
 def blend_dcf(
-    model: DCFModel, new: DCFModel, *, learning_rate: float, update: str = "average"
+    model: DCFModel, new: DCFModel, *, learning_rate: Number, update: str = "average"
 ) -> DCFModel:
     """Moves the running model towards a new one.
 

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cdjax._types import Array, Blocks, Complex, Float
+from cdjax._types import Array, Blocks, Complex, Float, Number
 from cdjax.filters._cg import CGState, conjugate_gradient, fresh_cg
 from cdjax.filters._fourier import half_weights
 from cdjax.filters._memory import SampleMemory, start_memory
@@ -205,7 +205,7 @@ def eco_loss(
 
 
 def _diagonal(
-    energy: RealBlocks, reg: SpatialReg, *, data_weight: float, reg_weight: float
+    energy: RealBlocks, reg: SpatialReg, *, data_weight: Number, reg_weight: Number
 ) -> RealBlocks:
     """Approximate diagonal of the left-hand side."""
 
@@ -233,11 +233,11 @@ def train_eco(
     label_f: Float[Array, "h wf"],
     reg: SpatialReg,
     *,
-    learning_rate: float,
+    learning_rate: Number,
     num_iters: int = 5,
-    forgetting: float = 50.0,
-    data_weight: float = 0.75,
-    reg_weight: float = 0.25,
+    forgetting: Number = 50.0,
+    data_weight: Number = 0.75,
+    reg_weight: Number = 0.25,
 ) -> ECOModel:
     """Improves the filter on the memory: later frames [1, `train_filter.m`].
 
@@ -315,10 +315,10 @@ def _joint_diagonal(
     label_f: Float[Array, "h wf"],
     reg: SpatialReg,
     *,
-    projection_reg: float,
-    data_weight: float,
-    reg_weight: float,
-    projection_weight: float,
+    projection_reg: Number,
+    data_weight: Number,
+    reg_weight: Number,
+    projection_weight: Number,
 ) -> tuple[RealBlocks, tuple[Array, ...]]:
     """Preconditioner of the joint problem: a spectrum a channel, a constant a projection."""
     energy = _power(_project_all(raw_f, projection))
@@ -339,7 +339,7 @@ def _joint_round(
     reg: SpatialReg,
     diagonal: tuple[RealBlocks, tuple[Array, ...]],
     *,
-    projection_reg: float,
+    projection_reg: Number,
     num_iters: int,
 ) -> tuple[Blocks, tuple[Array, ...]]:
     """One Gauss-Newton round from a filter and a projection [`train_joint.m`].
@@ -389,10 +389,10 @@ def train_joint(
     *,
     num_rounds: int = 10,
     num_iters: int = 15,
-    projection_reg: float = 1e-7,
-    data_weight: float = 0.75,
-    reg_weight: float = 0.25,
-    projection_weight: float = 40.0,
+    projection_reg: Number = 1e-7,
+    data_weight: Number = 0.75,
+    reg_weight: Number = 0.25,
+    projection_weight: Number = 40.0,
 ) -> JointResult:
     """Trains filter and projection together on the first frame [1, §3.1; `train_joint.m`].
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from cdjax._types import Array, Blocks, Complex, Float, Int
+from cdjax._types import Array, Blocks, Complex, Float, Int, Number
 
 
 class SampleMemory(NamedTuple):
@@ -102,7 +102,7 @@ def memory_distances(memory: SampleMemory) -> Float[Array, "m m"]:
     return jnp.where(real, distance, jnp.inf)
 
 
-def insert_sample(memory: SampleMemory, sample_f: Blocks, *, learning_rate: float) -> SampleMemory:
+def insert_sample(memory: SampleMemory, sample_f: Blocks, *, learning_rate: Number) -> SampleMemory:
     """Adds a sample: to a free slot, over a forgotten one, or by merging the two nearest [1, §3.3].
 
     A full memory whose least weight fell below rate (1 - rate)^(2 m) gives that slot up. Otherwise

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cdjax._types import Array, Complex, Float
+from cdjax._types import Array, Complex, Float, Number
 
 
 class SpatialReg(NamedTuple):
@@ -28,8 +28,8 @@ def spatial_reg(
     target_hw: Float[Array, "2"],
     *,
     support: int,
-    edge: float,
-    least: float,
+    edge: Number,
+    least: Number,
     sparsity: float,
 ) -> SpatialReg:
     """Penalty window of a target, as a small kernel [1, `get_reg_filter.m`].

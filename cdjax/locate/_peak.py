@@ -2,10 +2,11 @@
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cdjax._types import Array, Float, Int
+from cdjax._types import Array, Float, Int, Number
 
 _FLAT = 1e-6
 """Range of a response, against the label's height of 1, that is but rounding."""
@@ -37,7 +38,7 @@ def _vertex(
     return jnp.clip(offset, -0.5, 0.5)
 
 
-def find_peak(response: Float[Array, "s h w"], *, scale_penalty: float = 1.0) -> Peak:
+def find_peak(response: Float[Array, "s h w"], *, scale_penalty: Number = 1.0) -> Peak:
     """Finds the best scale and the peak's shift, finer than a cell.
 
     Args:
@@ -52,8 +53,9 @@ def find_peak(response: Float[Array, "s h w"], *, scale_penalty: float = 1.0) ->
     """
     num_scales, height, width = response.shape
     middle = num_scales // 2
-    penalty = np.full(num_scales, scale_penalty, np.float32)
-    penalty[middle] = 1.0
+    where = jnp.where if isinstance(scale_penalty, jax.Array) else np.where
+    is_middle = np.arange(num_scales) == middle
+    penalty = where(is_middle, 1.0, scale_penalty).astype(np.float32)
     heights = jnp.max(response, axis=(1, 2))
     # A penalty lowers negative peaks too.
     heights = jnp.where(heights > 0, heights * penalty, heights / penalty)

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from cdjax._types import Array, Complex, Float
+from cdjax._types import Array, Complex, Float, Number
 
 
 class ScaleFilter(NamedTuple):
@@ -49,7 +49,7 @@ def train_scale_filter(features: Float[Array, "s f"]) -> ScaleFilter:
 
 
 def update_scale_filter(
-    filt: ScaleFilter, features: Float[Array, "s f"], *, learning_rate: float = 0.025
+    filt: ScaleFilter, features: Float[Array, "s f"], *, learning_rate: Number = 0.025
 ) -> ScaleFilter:
     """Blends a frame's features, cropped at the new place and size, into the filter.
 

@@ -20,6 +20,7 @@ from cdjax.trackers._names import list_trackers as list_trackers
 from cdjax.trackers._names import make as make
 from cdjax.trackers._names import network_of as network_of
 from cdjax.trackers._names import optional_weights_of as optional_weights_of
+from cdjax.trackers._names import vary as vary
 from cdjax.trackers._run import resume as resume
 from cdjax.trackers._run import track as track
 
@@ -46,4 +47,5 @@ __all__ = [
     "optional_weights_of",
     "resume",
     "track",
+    "vary",
 ]

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import math
 from typing import Any, NamedTuple
 
 import jax
@@ -80,6 +79,18 @@ class CACFConfig(DistillationConfig):
     scale_rate: float = 1.0
 
     selections = tuple(name for name in DistillationConfig.selections if name != "exact")
+    traceable = (
+        *DistillationConfig.traceable,
+        "region_scale",
+        "sigma",
+        "reg",
+        "context_reg",
+        "joint_reg",
+        "joint_context_reg",
+        "learning_rate",
+        "scale_penalty",
+        "scale_rate",
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -167,7 +178,7 @@ def _gray(frame: Shaped[Array, "*n H W ch"]) -> Float[Array, "*n H W 1"]:
     return jnp.round(sum(parts[1:], parts[0]))
 
 
-def _make(config: CACFConfig) -> Tracker:
+def build_cacf(config: CACFConfig) -> Tracker:
     """Builds the tracker."""
     hw = config.grid_hw
     grid = np.array(hw, np.float32)
@@ -177,8 +188,7 @@ def _make(config: CACFConfig) -> Tracker:
     num_all, slots = config.backbone.num_channels, config.num_held
     distils = config.select != "all"
     middle = config.num_scales // 2
-    factors = config.scale_step ** (np.arange(config.num_scales) - middle)
-    factors = factors.astype(np.float32)
+    factors = config.factors
     sample = functools.partial(crop.crop_patch, supersample=config.supersample)
 
     def as_seen(frame: Shaped[Array, "H W *ch"]) -> Shaped[Array, "H W ch"]:
@@ -282,7 +292,7 @@ def _make(config: CACFConfig) -> Tracker:
         best = jnp.take(response, peak.best, axis=0)
         cells = peak.shift_cell if config.subcell else jnp.round(peak.shift_cell)
         cell_px = size * jnp.take(factors, peak.best) / grid
-        change = config.scale_rate * (peak.scale_index - middle) * math.log(config.scale_step)
+        change = config.scale_rate * (peak.scale_index - middle) * config.log_step
         scale = state.scale * jnp.exp(change)
         scale = locate.clamp_scale(scale, state.first_wh, state.frame_hw)
         box = locate.update_box(state.box, cells * cell_px, state.first_wh * scale, state.frame_hw)
@@ -376,7 +386,12 @@ def _make(config: CACFConfig) -> Tracker:
         objects = jnp.stack([first_object, object_patch(state, frame)])
         history = maps_of(params, objects, None)
         history = jnp.moveaxis(history, 1, -1)
-        scores = distill.friendliness(history, form=config.friendliness)
+        scores = distill.friendliness(
+            history,
+            form=config.friendliness,
+            strength_exponent=config.strength_exponent,
+            stability_exponent=config.stability_exponent,
+        )
         context_f = jnp.concatenate([first_f[1:], second_f[1:]])
         mask, energy = choose_channels(
             jnp.stack([first_f[0], second_f[0]]),
@@ -424,7 +439,7 @@ def _make(config: CACFConfig) -> Tracker:
     return Tracker(init, step, functools.partial(_compact, config), _room, cycle=(1, 1))
 
 
-_cached = functools.lru_cache(maxsize=128)(_make)
+_cached = functools.lru_cache(maxsize=128)(build_cacf)
 
 
 def cacf(config: CACFConfig) -> Tracker:

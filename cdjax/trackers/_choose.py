@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from cdjax import distill, filters
 from cdjax._errors import InputError
-from cdjax._types import Array, Bool, Complex, Float, Int
+from cdjax._types import Array, Bool, Complex, Float, Int, Number
 
 SELECTIONS = ("swap", "exact", "friendliness", "energy", "random")
 
@@ -78,9 +78,9 @@ def choose_channels(
     hw: tuple[int, int],
     select: str,
     num_channels: int | None,
-    reg: float,
+    reg: Number,
     min_channels: int | None,
-    prefix_slack: float,
+    prefix_slack: Number,
     gain_free: bool,
     max_rounds: int,
     energies: Float[Array, " c"],

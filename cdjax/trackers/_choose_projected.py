@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from cdjax import distill, filters
-from cdjax._types import Array, Blocks, Bool, Complex, Float
+from cdjax._types import Array, Blocks, Bool, Complex, Float, Number
 from cdjax.trackers._choose import first_set
 
 _REG = 1e-3
@@ -72,13 +72,15 @@ def choose_projected(
     select: str,
     num_channels: int | None,
     friendliness: str,
+    strength_exponent: Number = 1.0,
+    stability_exponent: Number = 1.0,
     min_channels: int | None,
-    prefix_slack: float,
+    prefix_slack: Number,
     gain_free: bool,
     max_rounds: int,
     num_iters: int,
-    data_weight: float,
-    reg_weight: float,
+    data_weight: Number,
+    reg_weight: Number,
     key: Array | None,
 ) -> Chosen:
     """Keeps the projected channels that follow the object [1, §III-D].
@@ -100,6 +102,8 @@ def choose_projected(
       select: "swap", "friendliness", or the controls "energy" and "random".
       num_channels: how many candidates to keep; None finds the number by the prefix curve.
       friendliness: form of the ranking.
+      strength_exponent: see `distill.friendliness`.
+      stability_exponent: see `distill.friendliness`.
       min_channels: least number that may be found; None for a quarter of the candidates.
       prefix_slack: see `distill.choose_num_channels`.
       gain_free: see `distill.prefix_curve`.
@@ -157,7 +161,17 @@ def choose_projected(
     history = _object_maps(pair.samples_f[:candidate_blocks], target)
 
     def score(form: str) -> Float[Array, " c"]:
-        return jnp.concatenate([distill.friendliness(maps, form=form) for maps in history])
+        return jnp.concatenate(
+            [
+                distill.friendliness(
+                    maps,
+                    form=form,
+                    strength_exponent=strength_exponent,
+                    stability_exponent=stability_exponent,
+                )
+                for maps in history
+            ]
+        )
 
     scores = score(friendliness)
     order = jnp.argsort(-scores)

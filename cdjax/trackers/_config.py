@@ -1,11 +1,19 @@
 """What the configs of all trackers share."""
 
 import abc
+import copy
 import dataclasses
-from typing import ClassVar
+import math
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
 
 from cdjax import deep_features, distill
 from cdjax._errors import InputError
+from cdjax._types import Array, Float
 from cdjax.trackers._choose import SELECTIONS
 
 
@@ -20,6 +28,8 @@ class DistillationConfig(abc.ABC):
         "exact" (filters re-trained for every swap), "friendliness" (the best of the ranking), the
         controls "energy" (as many, of largest energy) and "random" (as many, drawn).
       friendliness: form of the ranking, see `distill.friendliness`.
+      strength_exponent: see `distill.friendliness`; for "ratio" alone.
+      stability_exponent: see `distill.friendliness`; for "ratio" alone.
       num_channels: candidates to keep; None finds the number by the prefix curve, in arrays that
         have room for all (`Tracker.compact` cuts them down). Of no effect where `select` is "all".
       min_channels: least number that the prefix curve may find, where it is asked; None leaves it
@@ -33,11 +43,20 @@ class DistillationConfig(abc.ABC):
 
     selections: ClassVar[tuple[str, ...]] = ("all", *SELECTIONS)
     """Values of `select` that the tracker knows."""
+    traceable: ClassVar[tuple[str, ...]] = (
+        "scale_step",
+        "strength_exponent",
+        "stability_exponent",
+        "prefix_slack",
+    )
+    """Fields that `vary` may trace: numbers that fix no shape."""
 
     num_scales: int = 1
     scale_step: float = 1.03
     select: str = "all"
     friendliness: str = "ratio"
+    strength_exponent: float = 1.0
+    stability_exponent: float = 1.0
     num_channels: int | None = None
     min_channels: int | None = None
     prefix_slack: float = 0.005
@@ -69,6 +88,25 @@ class DistillationConfig(abc.ABC):
             return self.num_candidates
         return self.num_channels
 
+    @property
+    def factors(self) -> np.ndarray | Float[Array, " s"]:
+        """The scales searched, ascending; the middle one is 1."""
+        powers = np.arange(self.num_scales) - self.num_scales // 2
+        return (self.scale_step**powers).astype(np.float32)
+
+    @property
+    def log_step(self) -> Any:
+        """Logarithm of `scale_step`."""
+        log = jnp.log if isinstance(self.scale_step, jax.Array) else math.log
+        return log(self.scale_step)
+
+    def with_arrays(self, values: Mapping[str, Array]) -> Any:
+        """A copy that holds arrays, which are not checked; not to be hashed."""
+        varied = copy.copy(self)
+        for name, value in values.items():
+            object.__setattr__(varied, name, value)
+        return varied
+
     def require(self, good: bool, name: str, remedy: str) -> None:
         """Raises an InputError that names a field, its value and the remedy, unless it is good."""
         if not good:
@@ -81,7 +119,11 @@ class DistillationConfig(abc.ABC):
         odd = self.num_scales >= 1 and self.num_scales % 2 == 1
         self.require(odd, "num_scales", "use an odd number from 1")
         self.require(self.scale_step > 1, "scale_step", "use a ratio above 1")
-        self.require(self.prefix_slack >= 0, "prefix_slack", "use 0 or more")
+        for name in ("prefix_slack", "strength_exponent", "stability_exponent"):
+            self.require(getattr(self, name) >= 0, name, "use 0 or more")
+        for name in ("strength_exponent", "stability_exponent"):
+            fits = getattr(self, name) == 1 or self.friendliness == "ratio"
+            self.require(fits, name, 'use 1, or friendliness="ratio"')
         self.require(self.max_rounds >= 1, "max_rounds", "use 1 or more")
         for name in ("num_channels", "min_channels"):
             value, most = getattr(self, name), self.num_candidates

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import math
 from typing import Any, NamedTuple
 
 import jax
@@ -76,6 +75,16 @@ class DeepCDConfig(DistillationConfig):
     scale_penalty: float = 0.98
     scale_rate: float = 1.0
     select: str = "swap"
+
+    traceable = (
+        *DistillationConfig.traceable,
+        "region_scale",
+        "sigma",
+        "reg",
+        "learning_rate",
+        "scale_penalty",
+        "scale_rate",
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -194,7 +203,7 @@ def _region_ratio(config: DeepCDConfig, wh: Float[Array, "2"], frame_hw: Int[Arr
     return jnp.where(height > 2 * width, tall, jnp.where(area > 0.05, large, generic))
 
 
-def _make(config: DeepCDConfig, deepest: _Deepest | None) -> Tracker:
+def build_deepcd(config: DeepCDConfig, deepest: _Deepest | None = None) -> Tracker:
     """Builds the tracker; compacted states need the network no further than `deepest`."""
     backbone = config.backbone
     hw = (config.grid, config.grid)
@@ -205,8 +214,7 @@ def _make(config: DeepCDConfig, deepest: _Deepest | None) -> Tracker:
     layer_weights = config.layer_weights or (1.0 / len(segments),) * len(segments)
     distils = config.select != "all"
     middle = config.num_scales // 2
-    factors = config.scale_step ** (np.arange(config.num_scales) - middle)
-    factors = factors.astype(np.float32)
+    factors = config.factors
 
     def extract(params: Params, patches: Float[Array, "n p p ch"], channels: _Channels | None):
         """Maps of all candidates, or of the given channels."""
@@ -327,7 +335,7 @@ def _make(config: DeepCDConfig, deepest: _Deepest | None) -> Tracker:
         peak = locate.find_peak(response, scale_penalty=config.scale_penalty)
         best = jnp.take(response, peak.best, axis=0)
         cell_px = region_hw(state) * jnp.take(factors, peak.best) / config.grid
-        change = config.scale_rate * (peak.scale_index - middle) * math.log(config.scale_step)
+        change = config.scale_rate * (peak.scale_index - middle) * config.log_step
         scale = state.scale * jnp.exp(change)
         scale = locate.clamp_scale(scale, state.first_wh, state.frame_hw)
         box = locate.update_box(
@@ -431,7 +439,12 @@ def _make(config: DeepCDConfig, deepest: _Deepest | None) -> Tracker:
         second_maps = extract(params, patches, None)
         second_f = spectra(second_maps[:1], channels)[0]
         history = jnp.stack([first_maps[1], second_maps[1]])
-        scores = distill.friendliness(history, form=config.friendliness)
+        scores = distill.friendliness(
+            history,
+            form=config.friendliness,
+            strength_exponent=config.strength_exponent,
+            stability_exponent=config.stability_exponent,
+        )
         scores = jnp.where(gain > 0, scores, -jnp.inf)
         mask, energy = choose_channels(
             jnp.stack([first_f, second_f]),
@@ -483,7 +496,7 @@ def _make(config: DeepCDConfig, deepest: _Deepest | None) -> Tracker:
     return Tracker(init, step, *on_host, cycle=(1, 1))
 
 
-_cached = functools.lru_cache(maxsize=128)(_make)
+_cached = functools.lru_cache(maxsize=128)(build_deepcd)
 
 
 def deepcd(config: DeepCDConfig) -> Tracker:

@@ -101,6 +101,21 @@ class ECOConfig(DistillationConfig):
     distil_iters: int = 15
 
     selections = tuple(name for name in DistillationConfig.selections if name != "exact")
+    # Not `reg_sparsity`, which fixes the size of the penalty's kernel.
+    traceable = (
+        *DistillationConfig.traceable,
+        "region_scale",
+        "sigma",
+        "learning_rate",
+        "forgetting",
+        "data_weight",
+        "reg_weight",
+        "projection_weight",
+        "projection_reg",
+        "reg_edge",
+        "reg_least",
+        "scale_rate",
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -253,15 +268,17 @@ def _trains(config: ECOConfig, frame_index: Int[Array, ""] | int) -> Any:
     return (frame_index <= last) | ((frame_index - last) % (config.train_gap + 1) == 0)
 
 
-def _make(config: ECOConfig) -> Tracker:
+def build_eco(config: ECOConfig) -> Tracker:
     """Builds the tracker."""
     backbone, layout, hw = config.backbone, config.layout, config.grid_hw
     patch_hw = (config.sample_px, config.sample_px)
     # The region is the part that the blocks cover; the network's input reaches a little further.
     margin = config.sample_px / layout.support_px
     middle = config.num_scales // 2
-    factors = (config.scale_step ** (np.arange(config.num_scales) - middle)).astype(np.float32)
-    finds_scale = config.num_scales == 1 and config.scale_rate > 0
+    factors = config.factors
+    # A traced rate may be 0 in some lanes, which then keep the size.
+    moves = isinstance(config.scale_rate, jax.Array) or config.scale_rate > 0
+    finds_scale = config.num_scales == 1 and moves
     scale_hw = (4 * config.scale_cells[0], 4 * config.scale_cells[1])
     distils = config.select != "all"
     num_all = sum(config.compressed)
@@ -374,6 +391,8 @@ def _make(config: ECOConfig) -> Tracker:
             select=config.select,
             num_channels=config.num_channels,
             friendliness=config.friendliness,
+            strength_exponent=config.strength_exponent,
+            stability_exponent=config.stability_exponent,
             min_channels=config.min_channels,
             prefix_slack=config.prefix_slack,
             gain_free=config.gain_free,
@@ -549,7 +568,8 @@ def _make(config: ECOConfig) -> Tracker:
         if finds_scale:
             sizes = locate.scale_response(state.scale_filter, scale_features(state, frame))
             # A frame of one colour says nothing of size: its response is rounding.
-            change = jnp.where(jnp.max(sizes) > _FLAT, locate.find_scale(sizes), 1.0)
+            told = (jnp.max(sizes) > _FLAT) & (config.scale_rate > 0)
+            change = jnp.where(told, locate.find_scale(sizes), 1.0)
         scale = locate.clamp_scale(state.scale * change, state.first_wh, state.frame_hw)
         box = locate.update_box(box, jnp.zeros(2), state.first_wh * scale, state.frame_hw)
         state = state._replace(box=box, scale=scale)
@@ -575,7 +595,7 @@ def _make(config: ECOConfig) -> Tracker:
     return Tracker(init, step, functools.partial(_compact, config), _room, cycle=cycle)
 
 
-_cached = functools.lru_cache(maxsize=128)(_make)
+_cached = functools.lru_cache(maxsize=128)(build_eco)
 
 
 def eco(config: ECOConfig) -> Tracker:

@@ -8,12 +8,16 @@ import types
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, NamedTuple, Protocol, get_args, get_origin, runtime_checkable
 
+import jax
+import jax.numpy as jnp
+import numpy as np
+
 from cdjax import crop, deep_features
 from cdjax._errors import InputError
 from cdjax.trackers._base import Tracker
-from cdjax.trackers._cacf import CACFConfig, cacf
-from cdjax.trackers._deepcd import DeepCDConfig, deepcd
-from cdjax.trackers._eco import ECOConfig, eco
+from cdjax.trackers._cacf import CACFConfig, build_cacf, cacf
+from cdjax.trackers._deepcd import DeepCDConfig, build_deepcd, deepcd
+from cdjax.trackers._eco import ECOConfig, build_eco, eco
 
 _NETWORKS = {
     "V": "vgg19",
@@ -75,7 +79,8 @@ class _Family(NamedTuple):
       config_class: their config.
       named: the config's fields that the name itself gives.
       defaults: (name, match, options) -> options that the name stands for, beside those given.
-      factory: config -> tracker.
+      factory: config -> tracker, the same one for equal configs.
+      build: config -> a new tracker; the config may hold arrays.
       examples: names to show.
     """
 
@@ -84,6 +89,7 @@ class _Family(NamedTuple):
     named: tuple[str, ...]
     defaults: Callable[[str, re.Match[str], Mapping[str, Any]], dict[str, Any]]
     factory: Callable[[Any], Tracker]
+    build: Callable[[Any], Tracker]
     examples: tuple[str, ...]
 
 
@@ -307,6 +313,7 @@ _FAMILIES = (
         named=("network", "layers"),
         defaults=_deepcd_defaults,
         factory=deepcd,
+        build=build_deepcd,
         examples=(
             "CF2-V-34+44+54",
             "CF2-V-11+12+21",
@@ -326,6 +333,7 @@ _FAMILIES = (
         named=(),
         defaults=_cacf_defaults,
         factory=cacf,
+        build=build_cacf,
         examples=("CACF", "CACF-CD"),
     ),
     _Family(
@@ -334,6 +342,7 @@ _FAMILIES = (
         named=("network", "layers"),
         defaults=_eco_defaults,
         factory=eco,
+        build=build_eco,
         examples=("ECO-HC", "ECO-HC-CD", "ECO", "ECO-CD", "ECO-V-11+21", "ECO-CD-S-Fire2+Fire5"),
     ),
 )
@@ -362,6 +371,48 @@ def make(name: str, **options: Any) -> Tracker:
     """
     family, config = _resolve(name, options)
     return family.factory(config)
+
+
+def vary(name: str, values: Mapping[str, Any], **options: Any) -> Tracker:
+    """Builds a tracker some of whose numbers are arrays: traced ones, of which lanes differ.
+
+    One program then tracks with many values side by side:
+
+        def run(rate):
+            return cdjax.track(cdjax.vary("CACF", {"learning_rate": rate}), {}, frames, box)
+
+        jax.vmap(run)(jnp.array([0.01, 0.02, 0.04]))
+
+    Args:
+      name: the name, see `make`.
+      values: scalars by field of the config, instead of those in the name. Numbers are checked as
+        in `make`, arrays are not: a traced one has no value yet.
+      **options: other fields of the config, as in `make`.
+
+    Returns:
+      A new tracker with each call, without `compact`.
+
+    Raises:
+      InputError: as `make`, and for a field that fixes shapes or is not there; the message lists
+        those that can be varied.
+    """
+    family, config = _resolve(name, options)
+    for field in values:
+        if field not in config.traceable:
+            listed = ", ".join(sorted(config.traceable))
+            raise InputError(f"{name} cannot vary {field!r}: use {listed}")
+    arrays, plain = {}, {}
+    for field, value in values.items():
+        if not isinstance(value, jax.Array | np.ndarray):
+            plain[field] = value
+        elif value.shape:
+            raise InputError(
+                f"{field} has shape {value.shape}: use a scalar, and jax.vmap over many"
+            )
+        else:
+            arrays[field] = jnp.asarray(value, jnp.float32)
+    _, config = _resolve(name, options | plain)
+    return family.build(config.with_arrays(arrays))._replace(compact=None)
 
 
 def network_of(name: str) -> str | None:

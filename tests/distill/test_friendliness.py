@@ -8,7 +8,8 @@ import pytest
 from cdjax.distill import FORMS
 from cdjax.distill import friendliness as eager_friendliness
 
-STATIC = ("form", "strength", "per_cell", "kappa", "eps")
+EXPONENTS = ("strength_exponent", "stability_exponent")
+STATIC = ("form", "strength", "per_cell", "kappa", "eps", *EXPONENTS)
 friendliness = jax.jit(eager_friendliness, static_argnames=STATIC)
 
 DEAD = 3
@@ -23,7 +24,15 @@ def history():
     return maps.astype(np.float32)
 
 
-def reference(maps, form="ratio", strength="power", per_cell=True, kappa=1.0):
+def reference(
+    maps,
+    form="ratio",
+    strength="power",
+    per_cell=True,
+    kappa=1.0,
+    strength_exponent=1.0,
+    stability_exponent=1.0,
+):
     """Section 2 of the specification and its other readings (A1 to A3), cell by cell."""
     frames, height, width, channels = maps.shape
     cells = height * width
@@ -45,7 +54,7 @@ def reference(maps, form="ratio", strength="power", per_cell=True, kappa=1.0):
                 continue
             terms.append(
                 {
-                    "ratio": t / s,
+                    "ratio": -((-t) ** stability_exponent) / s**strength_exponent,
                     "literal": (s - 1) * t,
                     "opposite": (1 - s) * t,
                     "sum": s + kappa * t,
@@ -64,6 +73,9 @@ def reference(maps, form="ratio", strength="power", per_cell=True, kappa=1.0):
         *({"strength": strength} for strength in ("power", "norm", "mean")),
         {"form": "literal", "strength": "norm"},
         {"form": "ratio", "per_cell": False},
+        {"strength_exponent": 0.5, "stability_exponent": 2.0},
+        {"strength_exponent": 0.0},
+        {"stability_exponent": 0.0},
         {"form": "sum", "per_cell": False, "kappa": 0.25},
     ],
 )
