@@ -155,17 +155,17 @@ def _needs(name: str, weights: str | None, lanes: int, hw: tuple[int, int]) -> d
     import numpy as np
 
     import cdjax
-    from cdjax import lanes
     from cdjax.benchmark import _synthetic
     from cdjax.benchmark._entries import weights_for
     from cdjax.cli import _cost
+    from cdjax.lanes import canvas_hw, pad_to_canvas
     from cdjax.trackers._names import config_of
 
     tracker, config, chosen = cdjax.make(name), config_of(name), weights_for(name, weights=weights)
     params = {} if chosen is None else cdjax.load_params(chosen)
-    canvas_hw = lanes.canvas_hw(*hw)
+    canvas = canvas_hw(*hw)
     video, boxes = _synthetic.synthetic_video(2, hw)
-    first, second = (lanes.pad_to_canvas(frame, canvas_hw) for frame in video)
+    first, second = (pad_to_canvas(frame, canvas) for frame in video)
     # Two frames, so that the state is the one after distillation.
     state = jax.jit(tracker.init)(params, first, boxes[0], frame_hw=np.array(hw, np.int32))
     state, _ = jax.jit(tracker.step)(params, state, second)
@@ -188,7 +188,7 @@ def _needs(name: str, weights: str | None, lanes: int, hw: tuple[int, int]) -> d
     return {
         "lanes_per_device": lanes,
         "weights": chosen,
-        "canvas_hw": canvas_hw,
+        "canvas_hw": canvas,
         "backend": jax.default_backend(),
         "num_channels": int(np.asarray(state.num_channels)),
         "state_bytes": size(state),
@@ -197,7 +197,7 @@ def _needs(name: str, weights: str | None, lanes: int, hw: tuple[int, int]) -> d
         "output_bytes": memory.output_size_in_bytes,
         "temporary_bytes": memory.temp_size_in_bytes,
         "peak_bytes": held + memory.temp_size_in_bytes - memory.alias_size_in_bytes,
-        "host_to_device_bytes": 3 * math.prod(canvas_hw),
+        "host_to_device_bytes": 3 * math.prod(canvas),
         "frame_flops": cost.flops,
         # The weights are read once a step, whatever the number of lanes.
         "frame_bytes": cost.state_bytes + cost.pixel_bytes + cost.params_bytes / lanes,
@@ -210,7 +210,7 @@ def _decode_fps(hw: tuple[int, int], canvas_hw: tuple[int, int]) -> float:
     import cv2
 
     from cdjax import lanes
-    from cdjax.benchmark import _synthetic
+    from cdjax.benchmark import _synthetic, read_image
 
     frame, _ = next(_synthetic.synthetic_frames(1, hw))
     with tempfile.TemporaryDirectory() as folder:
@@ -219,7 +219,7 @@ def _decode_fps(hw: tuple[int, int], canvas_hw: tuple[int, int]) -> float:
         seconds = []
         for _ in range(30):
             start = time.perf_counter()
-            lanes.pad_to_canvas(_frames.read_image(path), canvas_hw)
+            lanes.pad_to_canvas(read_image(path), canvas_hw)
             seconds.append(time.perf_counter() - start)
     return 1 / min(seconds)  # others on the machine only ever slow it down
 

@@ -3,6 +3,9 @@
 import argparse
 import dataclasses
 import functools
+import gzip
+import json
+import re
 import statistics
 import time
 from collections.abc import Callable
@@ -11,6 +14,8 @@ from typing import Any
 
 from cdjax._errors import InputError
 from cdjax.cli import _interrupt
+from cdjax.cli._devices import share_cores
+from cdjax.cli._track import positive
 
 _ROOFLINE = (
     "this machine, in this run: matrix product {:.1f} GFLOP/s, copy {:.1f} GB/s; a bound is what\n"
@@ -56,8 +61,26 @@ def add_parser(subparsers: Any) -> None:
         help="also count a step's operations and bytes, measure what this machine's own matrix "
         "product and memory copy reach, and tell how near the step is to them",
     )
+    parser.add_argument(
+        "--batch_sizes",
+        type=_sizes,
+        default=(),
+        metavar="A,B",
+        help="also time as many lanes in one program, beside single streams in the same rounds",
+    )
+    parser.add_argument(
+        "--profile",
+        type=Path,
+        metavar="DIR",
+        help="also record steps for TensorBoard or Perfetto there, and list what takes longest",
+    )
     parser.add_argument("--json", metavar="OUT", help="write the figures to this file")
     parser.set_defaults(run=run)
+
+
+def _sizes(text: str) -> tuple[int, ...]:
+    """Reads numbers apart by commas, for argparse."""
+    return tuple(positive(part.strip()) for part in text.split(","))
 
 
 class _AddTracker(argparse.Action):
@@ -83,9 +106,10 @@ class _Case:
     """A tracker under test: compiled functions, and the times so far."""
 
     row: dict[str, Any]
+    tracker: Any
     params: Any
     state: Any
-    step: Callable[..., Any]
+    step: Any
     bare: Callable[..., Any]
     patches: Any
     step_s: list[float] = dataclasses.field(default_factory=list)
@@ -96,6 +120,7 @@ def run(args: argparse.Namespace) -> int:
     """Runs the command."""
     if args.frames < 1:
         raise InputError(f"--frames {args.frames}: must be at least 1")
+    share_cores(max(args.batch_sizes, default=1))
     import jax
 
     from cdjax.benchmark import _results, _synthetic
@@ -131,6 +156,14 @@ def run(args: argparse.Namespace) -> int:
         for row in rows:
             for what in row["step_uncounted"]:
                 print(f"{row['tracker']}: {what}")
+    if args.batch_sizes:
+        for case in cases:
+            case.row["batches"] = batches = _time_batches(case, video, args)
+            print(_batch_table(case.row["tracker"], batches))
+    if args.profile:
+        for case in cases:
+            case.row["profile"] = rows_of_profile = _profile(case, frames[2], args.profile)
+            print(_profile_table(case.row["tracker"], rows_of_profile, args.profile))
     if args.json:
         report = {
             "jax": jax.__version__,
@@ -211,7 +244,7 @@ def _prepare(name: str, weights: str | None, params: Any, frames: list[Any], box
         "state_bytes": _num_bytes(distilled),
         "model_bytes": trackers.model_bytes(backbone, params, distilled),
     }
-    return _Case(row, params, distilled, steady, bare, patches)
+    return _Case(row, steady_tracker, params, distilled, steady, bare, patches)
 
 
 def _compile(function: Callable[..., Any], *args: Any) -> tuple[Any, float]:
@@ -265,6 +298,100 @@ def _roofline(row: dict[str, Any], peaks: dict[str, float]) -> dict[str, Any]:
         "memory_bound_ms": memory_ms,
         "share_of_bound": bound_ms / row["step_ms"],
     }
+
+
+_CHUNK = 12  # frames a lane and call, as the batched evaluation's
+_STEPS = 10
+
+
+def _time_batches(case: _Case, video: list[Any], args: argparse.Namespace) -> list[dict[str, Any]]:
+    """Frames/s of single streams and of lanes, in rounds by turns; transfers included."""
+    import jax
+    import numpy as np
+
+    from cdjax.lanes import Slots, step_alone
+
+    state, params = jax.device_get(case.state), jax.device_get(case.params)
+    chunk = np.stack([video[2 + i % (len(video) - 2)][0] for i in range(_CHUNK)])
+    one = np.ones(1, np.int32)
+    alone, _ = _compile(step_alone(case.tracker), case.params, state, chunk[0], one)
+
+    def single() -> None:
+        after = state
+        for frame in chunk:
+            after, output = alone(case.params, after, frame, one)
+            jax.device_get(output.box)
+
+    def batch(size: int) -> Callable[[], Any]:
+        slots = Slots(case.tracker, params, state, num=size)
+        for slot in range(size):
+            slots.put(slot, state)
+        frames = np.repeat(chunk[None], size, axis=0)
+        return lambda: slots.step(frames, dict.fromkeys(range(size), _CHUNK))[0]
+
+    runs = {1: single} | {size: batch(size) for size in args.batch_sizes if size > 1}
+    seconds: dict[int, list[float]] = {size: [] for size in runs}
+    for index in _interrupt.between(range(-1, max(3, args.frames // 5))):
+        for size, run in runs.items():
+            taken = _seconds(run)
+            if index >= 0:
+                seconds[size].append(taken)
+    fps = {size: size * _CHUNK / statistics.median(taken) for size, taken in seconds.items()}
+    return [
+        {"batch_size": size, "fps": rate, "against_single": rate / fps[1]}
+        for size, rate in fps.items()
+    ]
+
+
+def _batch_table(name: str, batches: list[dict[str, Any]]) -> str:
+    lines = [f"\n{name}: frames/s of all lanes together, transfers included"]
+    lines += [
+        f"{row['batch_size']:>6} lanes {row['fps']:10.1f}  {row['against_single']:6.2f} x single"
+        for row in batches
+    ]
+    return "\n".join(lines)
+
+
+def _profile(case: _Case, frame: Any, folder: Path) -> list[dict[str, Any]]:
+    """Records steps, and sums up the time of each operation; the longest first."""
+    import jax
+
+    from cdjax.benchmark._results import make_folder
+
+    # A folder each: JAX names its own by the second.
+    folder = make_folder(folder / re.sub(r"[^\w.+-]", "_", case.row["tracker"]))
+    with jax.profiler.trace(str(folder)):
+        for _ in range(_STEPS):
+            jax.block_until_ready(case.step(case.params, case.state, frame))
+    path = max(folder.glob("plugins/profile/*/*.trace.json.gz"))
+    with gzip.open(path) as file:
+        events = json.load(file)["traceEvents"]
+    # What an operation is for, as JAX names it, is in the program's text.
+    origin = dict(_ORIGIN.findall(case.step.as_text()))
+    spent: dict[str, float] = {}
+    for event in events:
+        operation = (event.get("args") or {}).get("hlo_op")
+        if operation and not operation.startswith(_HOLD_OTHERS):
+            spent[operation] = spent.get(operation, 0.0) + event.get("dur", 0.0) / 1e3 / _STEPS
+    total = sum(spent.values()) or 1.0
+    ranked = sorted(spent.items(), key=lambda item: -item[1])[:10]
+    return [
+        {"operation": name, "ms": ms, "share": ms / total, "from": origin.get(name, "")}
+        for name, ms in ranked
+    ]
+
+
+_ORIGIN = re.compile(r'%([\w.-]+) = [^\n]*metadata=\{op_name="([^"]*)"')
+_HOLD_OTHERS = ("while", "conditional", "call")
+
+
+def _profile_table(name: str, rows: list[dict[str, Any]], folder: Path) -> str:
+    lines = [f"\n{name}: operations of a step by time summed over threads (trace in {folder})"]
+    lines += [
+        f"{row['ms']:9.3f} ms {row['share']:6.1%}  {row['operation']:36} {row['from'][-60:]}"
+        for row in rows
+    ]
+    return "\n".join(lines)
 
 
 def _num_bytes(tree: Any) -> int:
