@@ -1,10 +1,11 @@
 """How the commands lay out the CPU; the library never does."""
 
 import os
+from contextlib import suppress
 
 
 def share_cores(batch_size: int) -> None:
-    """Makes a CPU device of each core that a batch can use, before JAX first looks for devices.
+    """Makes a CPU device of each core that a batch can use; not once JAX has looked for devices.
 
     Small programs keep one core busy; lanes that are spread over devices keep several.
 
@@ -16,4 +17,5 @@ def share_cores(batch_size: int) -> None:
     num_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     num_devices = min(batch_size, num_cores or 1)
     if num_devices > 1 and jax.config.values["jax_num_cpu_devices"] < 1:
-        jax.config.update("jax_num_cpu_devices", num_devices)
+        with suppress(RuntimeError):  # too late: the devices stay as they are
+            jax.config.update("jax_num_cpu_devices", num_devices)

@@ -17,7 +17,7 @@ from cdjax.benchmark import Entry, Unit, Watch, list_otb, load_workdir, run_expe
 from cdjax.benchmark import _claims as claims
 from cdjax.benchmark import _units as units
 from cdjax.benchmark._claims import claim
-from cdjax.benchmark._results import BoxWriter
+from cdjax.benchmark._results import BoxWriter, WriteError
 from cdjax.benchmark._units import plan_units
 from cdjax.benchmark._workdir import files_of
 
@@ -80,17 +80,19 @@ def test_finished_units_are_kept_and_damaged_ones_run_again(dataset):
     assert len(run(dataset, anew=True).done) == 4
 
 
-def test_a_unit_of_another_process_is_left_to_it(dataset):
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_a_unit_of_another_process_is_left_to_it(dataset, batch_size):
     with claim(files_of(dataset / "w", A1).claim) as held:
         assert held
-        tally = run(dataset)
+        tally = run(dataset, batch_size=batch_size)
         assert tally.busy == [A1]
         assert len(tally.done) == 3
         assert load_workdir(dataset / "w").pending == [A1]
-    assert run(dataset).done == [A1]
+    assert run(dataset, batch_size=batch_size).done == [A1]
 
 
-def test_a_unit_whose_owner_dies_meanwhile_is_taken_over(dataset):
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_a_unit_whose_owner_dies_meanwhile_is_taken_over(dataset, batch_size):
     context = claim(files_of(dataset / "w", A1).claim)
     context.__enter__()
 
@@ -99,7 +101,7 @@ def test_a_unit_whose_owner_dies_meanwhile_is_taken_over(dataset):
             if unit == Unit("gain2", "B"):
                 context.__exit__(None, None, None)
 
-    tally = run(dataset, watch=Dies())
+    tally = run(dataset, watch=Dies(), batch_size=batch_size)
     assert tally.done[-1] == A1
     assert tally.busy == []
 
@@ -134,11 +136,12 @@ def test_take_over_waits_for_units_of_others_and_does_those_of_the_dead(dataset,
     assert len(tally.done) == 4
 
 
-def test_a_failure_is_told_and_tried_again(dataset):
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_a_failure_is_told_and_tried_again(dataset, batch_size):
     bad = dataset / "data" / "A" / "img" / "0004.png"
     good = bad.read_bytes()
     bad.unlink()
-    tally = run(dataset, entries=entries()[:1])
+    tally = run(dataset, entries=entries()[:1], batch_size=batch_size)
     assert [unit.sequence for unit in tally.done] == ["B"]
     assert "1 run, 1 failed\nfailed: gain1 on A: " in str(tally)
     (failure,) = load_workdir(dataset / "w").failures
@@ -165,6 +168,61 @@ def test_what_another_process_has_just_failed_at_is_not_tried_again(dataset):
     assert (tally.done, [f["error"] for f in tally.failures]) == ([A1], ["theirs"])
 
 
+def test_side_by_side_gives_the_same_files(dataset, write_otb):
+    write_otb(dataset / "data", ["Long"], 30)
+    write_otb(dataset / "data", ["Cut"], 9)
+    (dataset / "data" / "Cut" / "img" / "0001.png").write_bytes(b"")  # its size cannot be told
+    seeds = (0, 1)
+    for protocol in ("ope", "sre", "vot_supervised"):
+        options = {"settings": {"protocol": protocol}, "seeds": seeds}
+        one = run(dataset, f"{protocol}1", **options)
+        many = run(dataset, f"{protocol}3", batch_size=3, **options)
+        assert sorted(one.done) == sorted(many.done)
+        assert len(one.failures) == len(many.failures) > 0
+        told = [{key: f[key] for key in f if key != "traceback"} for f in many.failures]
+        assert told == [{key: f[key] for key in f if key != "traceback"} for f in one.failures]
+        ours, theirs = finished(dataset / f"{protocol}3"), finished(dataset / f"{protocol}1")
+        whole = {name: hash_ for name, hash_ in theirs.items() if "failure" not in name}
+        assert whole.items() <= ours.items()
+        assert ours.keys() == theirs.keys()
+
+
+def test_a_full_disk_stops_a_batch_and_nothing_is_lost(dataset, monkeypatch):
+    write = BoxWriter.write_text
+
+    def full(self, text):
+        if self.path.stem == "B":
+            raise WriteError("B.txt: cannot be written (No space left)")
+        write(self, text)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(BoxWriter, "write_text", full)
+        with pytest.raises(WriteError, match=r"No space left"):
+            run(dataset, batch_size=2)
+    experiment = load_workdir(dataset / "w")
+    assert (experiment.runs, experiment.failures) == ([], [])
+    assert not list((dataset / "w").rglob("[AB].txt"))
+    with claim(files_of(dataset / "w", A1).claim) as held:
+        assert held
+    assert len(run(dataset, batch_size=2).done) == 4
+    run(dataset, "whole")
+    assert finished(dataset / "w") == finished(dataset / "whole")
+
+
+def test_an_interrupted_batch_goes_on(dataset):
+    class Interrupts(Watch):
+        def frame(self, unit, done, of):
+            if (unit.label, done) == ("gain2", 4):
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(dataset, batch_size=2, watch=Interrupts())
+    assert {r.label for r in load_workdir(dataset / "w").runs} == {"gain1"}
+    assert len(run(dataset, batch_size=2).done) == 2
+    run(dataset, "whole")
+    assert finished(dataset / "w") == finished(dataset / "whole")
+
+
 def test_seeds_and_starts(dataset):
     base = make_tracker(8, 4)
 
@@ -187,12 +245,15 @@ def test_seeds_and_starts(dataset):
     assert (dataset / "w" / "draws" / "A.seed2.txt").exists()
 
 
+@pytest.mark.parametrize("batch_size", [1, 3])
 @pytest.mark.parametrize(("protocol", "count"), [("sre", 12), ("tre", 1), ("vot_unsupervised", 1)])
-def test_robustness_starts(dataset, write_otb, protocol, count):
+def test_robustness_starts(dataset, write_otb, batch_size, protocol, count):
     write_otb(dataset / "data", ["Long"], 20)
     targets = [t for t in list_otb(dataset / "data") if t.name == "Long"]
     settings = {**SETTINGS, "protocol": protocol}
-    tally = run_experiment(dataset / "w", entries()[:1], targets, settings=settings)
+    tally = run_experiment(
+        dataset / "w", entries()[:1], targets, settings=settings, batch_size=batch_size
+    )
     assert len(tally.done) == count
     runs = load_workdir(dataset / "w").runs
     if protocol == "sre":
@@ -202,11 +263,12 @@ def test_robustness_starts(dataset, write_otb, protocol, count):
     np.testing.assert_array_equal(np.diff(runs[0].boxes[:, 0]), np.ones(19))
 
 
-def test_later_starts_have_fewer_frames(dataset, write_otb):
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_later_starts_have_fewer_frames(dataset, write_otb, batch_size):
     write_otb(dataset / "data", ["Long"], 24)
     targets = [t for t in list_otb(dataset / "data") if t.name == "Long"]
     settings = {**SETTINGS, "protocol": "tre"}
-    run_experiment(dataset / "w", entries()[:1], targets, settings=settings)
+    run_experiment(dataset / "w", entries()[:1], targets, settings=settings, batch_size=batch_size)
     runs = load_workdir(dataset / "w").runs
     assert [r.start for r in runs] == [0, 1, 2, 3, 4]
     assert [len(r.boxes) for r in runs] == [24, 23, 22, 21, 20]
@@ -215,7 +277,9 @@ def test_later_starts_have_fewer_frames(dataset, write_otb):
     assert [r.record["first_frame"] for r in runs] == [0, 1, 2, 3, 4]
     assert {r.record["sequence_frames"] for r in runs} == {24}
     settings["max_frames"] = 6
-    tally = run_experiment(dataset / "s", entries()[:1], targets, settings=settings)
+    tally = run_experiment(
+        dataset / "s", entries()[:1], targets, settings=settings, batch_size=batch_size
+    )
     assert "too short" in tally.failures[0]["error"]
 
 

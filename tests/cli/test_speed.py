@@ -37,6 +37,26 @@ def test_two_trackers_side_by_side(tmp_path, capsys):
     assert report["formula"] in printed
 
 
+def test_lanes_beside_single_streams_and_a_profile(tmp_path, capsys):
+    path, folder = tmp_path / "speed.json", tmp_path / "profile"
+    arguments = ["--tracker", "CF2-H", "--frames", "2", "--batch_sizes", "2", "--json", str(path)]
+    assert main(["speed", *arguments, "--profile", str(folder)]) == 0
+    (row,) = json.loads(path.read_text())["trackers"]
+    single, pair = row["batches"]
+    assert (single["batch_size"], pair["batch_size"], single["against_single"]) == (1, 2, 1)
+    assert pair["against_single"] == pytest.approx(pair["fps"] / single["fps"])
+    assert list(folder.glob("CF2-H/plugins/profile/*/*.trace.json.gz"))
+    spent = [operation["ms"] for operation in row["profile"]]
+    assert spent == sorted(spent, reverse=True)
+    assert 0.3 < sum(operation["share"] for operation in row["profile"]) <= 1
+    assert sum(spent) < 10 * row["step_ms"]
+    assert any("fft" in operation["from"] for operation in row["profile"])
+    assert "x single" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        main(["speed", "--tracker", "CF2-H", "--batch_sizes", "2,x"])
+    assert "'x' is not a number" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_eco_hc_whose_response_is_finer_than_hog(tmp_path):
     path = tmp_path / "speed.json"
