@@ -157,13 +157,13 @@ def run(args: argparse.Namespace) -> int:
             for what in row["step_uncounted"]:
                 print(f"{row['tracker']}: {what}")
     if args.batch_sizes:
-        for case in cases:
-            case.row["batches"] = batches = _time_batches(case, video, args)
-            print(_batch_table(case.row["tracker"], batches))
+        for case, row in zip(cases, rows, strict=True):
+            row["batches"] = _time_batches(case, video, args)
+            print(_batch_table(row["tracker"], row["batches"]))
     if args.profile:
-        for case in cases:
-            case.row["profile"] = rows_of_profile = _profile(case, frames[2], args.profile)
-            print(_profile_table(case.row["tracker"], rows_of_profile, args.profile))
+        for case, row in zip(cases, rows, strict=True):
+            row["profile"] = _profile(case, frames[2], args.profile)
+            print(_profile_table(row["tracker"], row["profile"], args.profile))
     if args.json:
         report = {
             "jax": jax.__version__,
