@@ -61,7 +61,7 @@ def exchange(row: Sequence[float], *, patience: int, **group: Any) -> Exchanged:
     if answers:
         return Exchanged(**json.loads(answers[-1]))
     if run.returncode == 1:  # a Python exception
-        raise GroupError(run.stderr.strip().splitlines()[-1])
+        raise GroupError((run.stderr.strip().splitlines() or ["it ended without a word"])[-1])
     raise GroupError(f"not all processes came within {patience} seconds")
 
 

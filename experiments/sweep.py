@@ -75,7 +75,10 @@ def plan(truths: list[np.ndarray], *, num_starts: int, num_shifts: int) -> Lanes
         annotated = np.flatnonzero(np.all(truth[:, 2:] > 0, axis=1))
         for index in range(num_starts):
             frame = int(len(truth) * index / (num_starts + 1.5))
-            frame = int(annotated[annotated >= frame][0])
+            later = annotated[annotated >= frame]
+            if not later.size:
+                raise cdjax.InputError(f"video {video + 1}: no box from frame {frame + 1} on")
+            frame = int(later[0])
             rows.append((video, frame, truth[frame]))
         x, y, w, h = truth[0]
         for right, down, growth in _DISPLACED[:num_shifts]:

@@ -89,6 +89,10 @@ class _Lane:
         self.job.on_record(record)
 
 
+class _Broken(Exception):
+    """A program that lanes share has failed: the batch is lost, and those in it."""
+
+
 class _Alone:
     """Takes lanes through the frames that they do not share with others."""
 
@@ -96,7 +100,7 @@ class _Alone:
         self._params, self._canvas = params, canvas
 
     def start(self, tracker: Tracker, lane: _Lane) -> None:
-        """The first frame, and the second where it distils."""
+        """The first frame, and the second, in which a tracker distils."""
         frame = lane.read()
         if frame is None:
             return
@@ -109,17 +113,24 @@ class _Alone:
         lane.state, lane.num_channels = seen.state, int(seen.num_channels)
         clocks = {"seconds": seen.seconds, "compile_seconds": seen.compile_seconds}
         lane.hand_on(0, frame, first_output(box), state=seen.state, **clocks)
-        if tracker.room is not None:
-            self.step(tracker, lane)
-            lane.room = () if lane.ended else tracker.room(lane.state)
+        self.step(tracker, lane)
+        if tracker.room is not None and not lane.ended:
+            try:
+                lane.room = tracker.room(lane.state)
+            except Exception as error:  # as above
+                lane.error, lane.ended = error, True
 
     def step(self, tracker: Tracker, lane: _Lane) -> None:
         """A further frame."""
         index, frame = lane.num_read, lane.read()
         if frame is None:
             return
-        program, compiled = program_of(tracker, self._params, lane.state, frame, self._canvas)
-        seen = step_on(program, self._params, lane.state, frame, self._canvas)
+        try:
+            program, compiled = program_of(tracker, self._params, lane.state, frame, self._canvas)
+            seen = step_on(program, self._params, lane.state, frame, self._canvas)
+        except Exception as error:  # as above
+            lane.error, lane.ended = error, True
+            return
         lane.state, lane.num_channels = seen.state, int(seen.num_channels)
         clocks = {"seconds": seen.seconds, "compile_seconds": compiled}
         lane.hand_on(index, frame, seen.output, state=seen.state, **clocks)
@@ -161,6 +172,7 @@ class _Batch:
         self._room = tuple(max(sizes) for sizes in zip(*needs, strict=True))
         self._tracker, state = self._fitted(lanes[0].state)
         self._slots = Slots(self._tracker, params, state, num=num_slots, at_once=at_once)
+        self.unfinished: list[_Lane] = []
         self._lanes: dict[int, _Lane] = {}
         self._joining: dict[int, Any] = {}
         most = _CHUNK_BYTES // (num_slots * canvas[0] * canvas[1] * 3)
@@ -181,7 +193,10 @@ class _Batch:
 
     def _joins(self, slot: int, lane: _Lane) -> bool:
         """Gives a slot to a lane; False if it ends before."""
-        self._tracker, lane.state = self._fitted(lane.state)
+        try:
+            self._tracker, lane.state = self._fitted(lane.state)
+        except Exception as error:  # as above
+            lane.error, lane.ended = error, True
         while self._slots.at_once and not lane.ended:
             if phase_of(self._tracker, lane.num_read - 1) == self._tracker.cycle[0]:
                 break
@@ -189,6 +204,7 @@ class _Batch:
         if lane.ended:
             return False
         self._lanes[slot], self._joining[slot] = lane, lane.state
+        self.unfinished.append(lane)
         lane.state = None
         return True
 
@@ -262,7 +278,10 @@ class _Batch:
 
     def _deliver(self, chunk: _Chunk) -> Iterator[tuple[Job, Exception | None]]:
         """Hands on the records of a chunk; yields lanes that are over."""
-        outputs, seconds, compiled = chunk.result.result() if chunk.result else (None, 0.0, 0.0)
+        try:
+            outputs, seconds, compiled = chunk.result.result() if chunk.result else (None, 0.0, 0.0)
+        except Exception as error:
+            raise _Broken from error
         share = seconds / max(1, sum(len(part.frames) for part in chunk.parts.values()))
         for slot, part in chunk.parts.items():
             for at, frame in enumerate(part.frames):
@@ -271,6 +290,7 @@ class _Batch:
                 part.lane.hand_on(part.first + at, frame, output, **clocks)
                 compiled = 0.0
             if part.last:
+                self.unfinished.remove(part.lane)
                 yield part.lane.job, part.lane.error
 
 
@@ -321,14 +341,26 @@ def run_batch(
                     ready.append(lane)
             if not ready:
                 return
-            batch = _Batch(
-                tracker,
-                params,
-                ready,
-                num_slots=num_slots,
-                canvas=canvas,
-                at_once=at_once,
-                alone=alone,
-                worker=worker,
-            )
-            yield from batch.run(ready, begin)
+            lost, cause = list(ready), None
+            try:
+                batch = _Batch(
+                    tracker,
+                    params,
+                    ready,
+                    num_slots=num_slots,
+                    canvas=canvas,
+                    at_once=at_once,
+                    alone=alone,
+                    worker=worker,
+                )
+            except Exception as error:  # too little memory, say
+                ready.clear()
+                cause = error
+            else:
+                try:
+                    yield from batch.run(ready, begin)
+                except _Broken as broken:
+                    cause = broken.__cause__
+                lost = batch.unfinished
+            for lane in lost:
+                yield lane.job, cause if isinstance(cause, Exception) else lane.error

@@ -1,7 +1,7 @@
 """Runs units of an experiment side by side, in batches of one tracker and size of frame."""
 
 from collections.abc import Generator, Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from typing import Any, NamedTuple
 
 from cdjax._errors import InputError
@@ -137,11 +137,14 @@ class _Side:
         self._totals.add(record)
         self._writer.write(record.box)
         self._running.on_record(record)
+        if record.frame_index == 1:  # later records have no state
+            self._running.count_layers()
 
     def publish(self) -> None:
         """Writes the record of a unit that went well."""
+        figures = figures_of(self._boxes, self._sequence)
         self._writer.close()
-        self._running.publish(self._totals, figures_of(self._boxes, self._sequence))
+        self._running.publish(self._totals, figures)
 
 
 def _run_bucket(
@@ -157,46 +160,38 @@ def _run_bucket(
     tracker = entry.tracker
     assert not isinstance(tracker, OpenCVTracker)
     sides: dict[int, _Side] = {}
-    over: list[tuple[Unit, str, ExitStack]] = []  # before they reached the batch
+    over: list[tuple[Unit, str]] = []  # before they reached the batch
 
-    def jobs() -> Iterator[Job]:
-        for unit in units:
-            stack = ExitStack()
-            how = stack.enter_context(desk.claimed(unit))
-            if how is None:
-                side = _Side(unit, stack)
-                try:
-                    running = UnitRun(
-                        desk.workdir,
-                        targets[unit.sequence],
-                        unit,
-                        settings=desk.settings,
-                        description=desk.descriptions[unit.label],
-                        watch=watch,
-                    )
-                    job = side.open(running)
-                except Exception as error:  # one bad sequence must not lose the others
+    with ExitStack() as all_open:
+
+        def jobs() -> Iterator[Job]:
+            for unit in units:
+                side = _Side(unit, all_open.enter_context(ExitStack()))
+                how = side.stack.enter_context(desk.claimed(unit))
+                if how is None:
                     try:
+                        running = UnitRun(
+                            desk.workdir,
+                            targets[unit.sequence],
+                            unit,
+                            settings=desk.settings,
+                            description=desk.descriptions[unit.label],
+                            watch=watch,
+                        )
+                        job = side.open(running)
+                    except Exception as error:  # one bad sequence must not lose the others
                         how = desk.close(unit, error)
-                    except BaseException:
-                        stack.close()
-                        raise
-                else:
-                    sides[id(job)] = side
-                    yield job
-                    continue
-            over.append((unit, how, stack))
+                    else:
+                        sides[id(job)] = side
+                        yield job
+                        continue
+                side.stack.close()
+                over.append((unit, how))
 
-    def settled() -> Iterator[tuple[Unit, str]]:
-        while over:
-            unit, how, stack = over.pop(0)
-            with stack:
-                yield unit, how
-
-    batch = run_batch(tracker, entry.params, jobs(), num_slots=batch_size, canvas=canvas)
-    try:
-        for job, error in batch:
-            yield from settled()
+        batch = run_batch(tracker, entry.params, jobs(), num_slots=batch_size, canvas=canvas)
+        for job, error in all_open.enter_context(closing(batch)):
+            while over:
+                yield over.pop(0)
             side = sides.pop(id(job))
             with side.stack:
                 if error is None:
@@ -205,8 +200,4 @@ def _run_bucket(
                     except Exception as raised:  # as above
                         error = raised
                 yield side.unit, desk.close(side.unit, error)
-        yield from settled()
-    finally:
-        batch.close()
-        for side in sides.values():
-            side.stack.close()
+        yield from over

@@ -68,6 +68,7 @@ class UnitRun:
         self.unit, self.files = unit, files_of(workdir, unit)
         self._description, self._watch = description, watch
         self._states: deque[Any] = deque(maxlen=2)
+        self._by_layer: dict[str, int] | None = None
         make_folder(self.files.times.parent)
         with named_errors(self.files.record):
             self.files.record.unlink(missing_ok=True)
@@ -87,6 +88,11 @@ class UnitRun:
             num_frames = len(self.sequence.frame_paths)
             self._watch.frame(self.unit, record.frame_index + 1, num_frames)
 
+    def count_layers(self) -> None:
+        """Counts the channels kept of each layer, and lets go of the states seen so far."""
+        self._by_layer = _by_layer(self._description["layers"], self._states) or self._by_layer
+        self._states.clear()
+
     def publish(self, totals: Totals, scores: dict[str, Any]) -> None:
         """Writes clocks and, last of all, the record; the boxes are in their place.
 
@@ -94,6 +100,7 @@ class UnitRun:
           totals: clocks and counts.
           scores: figures for the record.
         """
+        self.count_layers()
         first_frame, first = 0, self.protocol.first_frame
         if first is not None:
             first_frame = first(self.sequence, self.unit.start or 0)
@@ -124,7 +131,7 @@ class UnitRun:
                 "first_frame": first_frame,
                 "sequence_frames": len(self.sequence.frame_paths),
                 "num_channels": totals.num_channels,
-                "channels_by_layer": _by_layer(self._description["layers"], self._states),
+                "channels_by_layer": self._by_layer,
                 "boxes_sha256": sha256_of(self.files.boxes.read_bytes()),
                 "scores": scores,
             },

@@ -22,13 +22,13 @@ class StreamPool:
     """Tracks up to `slots` targets, in videos of their own or together in one.
 
     All targets whose frames are at hand advance in one call of one compiled program. A target has
-    the boxes that it would have alone. Where several targets share a video, give them the same
-    array: it is moved to the device once.
+    the boxes that it would have alone: bit for bit on a CPU, elsewhere to rounding. Where several
+    targets share a video, give them the same array: it is moved to the device once.
 
     A tracker that distils holds arrays for all of its candidates, unless its `num_channels` says
     how many it keeps: give it, as in "DeepCD-V-11+12+21:num_channels=96".
 
-    On a GPU targets that train in other frames than most (`Tracker.cycle`) are stepped one by one.
+    On a GPU targets that train in other frames (`Tracker.cycle`) are stepped in calls of their own.
 
     Example:
       >>> import cdjax
@@ -119,10 +119,13 @@ class StreamPool:
         Raises:
           InputError: for a number that is no target's, or a frame of another size than its first.
         """
-        for target, frame in frames.items():
+        # All is looked at first, so that either all targets advance or none.
+        shared = {id(frame): _as_rgb(frame) for frame in frames.values()}
+        seen = {target: shared[id(frame)] for target, frame in frames.items()}
+        for target, frame in seen.items():
             self._check(target)
-            if np.shape(frame)[:2] != self._hw[target]:
-                (height, width), found = self._hw[target], np.shape(frame)
+            if frame.shape[:2] != self._hw[target]:
+                (height, width), found = self._hw[target], frame.shape
                 raise InputError(
                     f"target {target}: its frames are {width}x{height}, this one has shape {found}"
                 )
@@ -130,9 +133,9 @@ class StreamPool:
             return {}
         outputs: dict[int, TrackOutput] = {}
         for together in self._in_phase(list(frames)):
-            seen = self._frames({target: frames[target] for target in together})
+            padded = self._frames({target: seen[target] for target in together})
             counts = {self._slot_of[target]: 1 for target in together}
-            found, _ = self._slots.step(seen, counts)
+            found, _ = self._slots.step(padded, counts)
             found = jax.device_get(found)
             for target in together:
                 slot = self._slot_of[target]
@@ -155,11 +158,11 @@ class StreamPool:
         """Padded frames by slot, or one that all share."""
         first, *others = frames.values()
         if all(other is first for other in others):
-            return pad_to_canvas(_as_rgb(first), self._canvas)[None, None]
+            return pad_to_canvas(first, self._canvas)[None, None]
         buffer = np.zeros((self._num, 1, *self._canvas, 3), np.uint8)
         for target, frame in frames.items():
             height, width = self._hw[target]
-            buffer[self._slot_of[target], 0, :height, :width] = _as_rgb(frame)
+            buffer[self._slot_of[target], 0, :height, :width] = frame
         return buffer
 
     def state(self, target: int) -> Any:

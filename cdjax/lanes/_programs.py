@@ -1,6 +1,7 @@
 """Compiled programs, made ahead of time and kept while there is room."""
 
 import functools
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -21,6 +22,7 @@ class Programs:
         """
         self._size = size
         self._held: dict[Any, Callable[..., Any]] = {}
+        self._lock = threading.Lock()  # lanes alone and the batch compile on threads of their own
 
     def compiled(
         self, fn: Callable[..., Any], *args: Any, donate: tuple[int, ...] = ()
@@ -36,21 +38,25 @@ class Programs:
           The program, and the seconds its making took.
         """
         leaves, treedef = jax.tree.flatten(args)
-        key = (fn, treedef, tuple(jax.typeof(leaf) for leaf in leaves))
-        if key in self._held:
-            return self._held[key], 0.0
-        start = time.perf_counter()
-        # A function of its own: jax keeps programs as long as their function lives, and a tracker
-        # lives on. Each holds some 340 memory maps, of which Linux grants a process 65 530.
-        own = functools.partial(fn)
-        program = jax.jit(own, donate_argnums=donate).lower(*args).compile()
-        while len(self._held) >= self._size:
-            self._held.pop(next(iter(self._held)))
-        self._held[key] = program
-        return program, time.perf_counter() - start
+        places = tuple(getattr(leaf, "sharding", None) for leaf in leaves)
+        default = jax.config.values["jax_default_device"]
+        key = (fn, treedef, tuple(jax.typeof(leaf) for leaf in leaves), places, default)
+        with self._lock:
+            if key in self._held:
+                return self._held[key], 0.0
+            start = time.perf_counter()
+            # A function of its own: jax keeps programs as long as their function lives, and a
+            # tracker lives on. Each holds some 340 memory maps, of which Linux grants a process
+            # 65 530.
+            own = functools.partial(fn)
+            program = jax.jit(own, donate_argnums=donate).lower(*args).compile()
+            while len(self._held) >= self._size:
+                self._held.pop(next(iter(self._held)))
+            self._held[key] = program
+            return program, time.perf_counter() - start
 
 
-@functools.cache
+@functools.lru_cache(maxsize=_MAX_PROGRAMS)
 def start_of(init: Callable[..., Any]) -> Callable[..., Any]:
     """Gives a tracker's `init` positional arguments, for compilation ahead of time.
 

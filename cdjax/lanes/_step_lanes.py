@@ -56,7 +56,7 @@ def step_in_turn(
     return jax.lax.map(lane, (states, () if one else frames, counts))
 
 
-@functools.cache
+@functools.lru_cache(maxsize=64)
 def step_alone(tracker: Tracker) -> Callable[..., tuple[Any, TrackOutput]]:
     """Makes the step of a single target as `step_in_turn` of one lane.
 

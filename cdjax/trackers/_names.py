@@ -412,7 +412,7 @@ def vary(name: str, values: Mapping[str, Any], **options: Any) -> Tracker:
         else:
             arrays[field] = jnp.asarray(value, jnp.float32)
     _, config = _resolve(name, options | plain)
-    return family.build(config.with_arrays(arrays))._replace(compact=None)
+    return family.build(config.with_arrays(arrays))._replace(compact=None, room=None)
 
 
 def network_of(name: str) -> str | None:

@@ -45,10 +45,11 @@ def boxes_of(records):
 
 
 @pytest.mark.parametrize("at_once", [False, True])
-def test_lanes_of_any_length_have_the_records_of_single_runs(at_once):
+@pytest.mark.parametrize("kept", [4, None])
+def test_lanes_of_any_length_have_the_records_of_single_runs(at_once, kept):
     lengths = [1, 2, 3, 40, 14, 13, 12, 30, 5]
     runs = [(list(frames_of(seed, n)), BOX + seed) for seed, n in enumerate(lengths)]
-    tracker = make_tracker(8, 4)
+    tracker = make_tracker(8, kept)
     records, errors, order = side_by_side(tracker, PARAMS, runs, num_slots=3, at_once=at_once)
     assert errors == dict.fromkeys(range(len(runs)))
     for found, (frames, box) in zip(records, runs, strict=True):
@@ -58,6 +59,7 @@ def test_lanes_of_any_length_have_the_records_of_single_runs(at_once):
             assert [getattr(r, name) for r in found] == [getattr(r, name) for r in alone]
         assert all(r.frame is frame for r, frame in zip(found, frames, strict=True))
         assert all(r.seconds > 0 for r in found)
+        assert len(found) < 2 or found[1].state.frame_index == 1  # tells what was kept
     assert order.index(3) > order.index(6)  # slots were refilled while the longest went on
 
 
@@ -90,6 +92,30 @@ def test_a_bad_sequence_ends_alone_with_the_frames_it_has():
     for index, expected in enumerate(words):
         assert (expected is None) == (errors[index] is None)
         assert expected is None or expected in str(errors[index])
+
+
+@pytest.mark.parametrize("where", ["alone", "room", "together"])
+def test_a_program_that_fails_ends_the_lanes_it_ran(where):
+    fake = make_tracker(8, 4)
+
+    def fail(*_):
+        raise RuntimeError("out of memory")
+
+    def step(params, state, frame):
+        # Traced anew for the slots, whose states have fewer features.
+        if where == "alone" or (where == "together" and len(state.features) < 8):
+            fail()
+        return fake.step(params, state, frame)
+
+    def compact(state, room=None):
+        smaller, state = fake.compact(state, room)
+        return smaller._replace(step=step), state
+
+    tracker = fake._replace(step=step, compact=compact, room=fail if where == "room" else fake.room)
+    runs = [(list(frames_of(i, 20)), BOX) for i in range(5)]
+    records, errors, _ = side_by_side(tracker, PARAMS, runs, num_slots=2)
+    assert {str(error) for error in errors.values()} == {"out of memory"}
+    assert [len(some) for some in records] == [1 if where == "alone" else 2] * 5
 
 
 def test_a_box_that_is_not_finite_ends_its_lane_only():

@@ -125,6 +125,7 @@ def test_within_a_factor_of_xla_without_loops(name):
     assert 0 < cost.pixel_bytes < frame.nbytes
 
 
+@pytest.mark.slow
 def test_eco_trains_in_one_of_six_frames():
     tracker, config, params, state, frame = steady("ECO-HC")
     mean = step_cost(tracker, config, params, state, frame)
