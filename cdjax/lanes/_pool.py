@@ -22,8 +22,8 @@ class StreamPool:
     """Tracks up to `slots` targets, in videos of their own or together in one.
 
     All targets whose frames are at hand advance in one call of one compiled program. A target has
-    the boxes that it would have alone: bit for bit on a CPU, elsewhere to rounding. Where several
-    targets share a video, give them the same array: it is moved to the device once.
+    the boxes that it would have alone: bit for bit on one CPU device, elsewhere to rounding. Where
+    several targets share a video, give them the same array: it is moved to the device once.
 
     A tracker that distils holds arrays for all of its candidates, unless its `num_channels` says
     how many it keeps: give it, as in "DeepCD-V-11+12+21:num_channels=96".
