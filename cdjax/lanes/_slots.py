@@ -93,7 +93,6 @@ class Slots:
         self._frame_index = np.zeros(num, np.int32)
         stack = lambda leaf: jnp.broadcast_to(leaf[None], (num, *leaf.shape))
         self._states = jax.device_put(jax.tree.map(stack, self._bare(state)), self._lanes)
-        self.compile_seconds = 0.0
 
     def _bare(self, state: Any) -> Any:
         """A state as it is stacked: lanes that are stepped at once share their index."""

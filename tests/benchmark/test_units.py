@@ -209,6 +209,21 @@ def test_a_full_disk_stops_a_batch_and_nothing_is_lost(dataset, monkeypatch):
     assert finished(dataset / "w") == finished(dataset / "whole")
 
 
+def test_finished_units_are_free_while_a_batch_goes_on(dataset):
+    run(dataset)
+    files_of(dataset / "w", Unit("gain1", "B")).record.unlink()
+    free = []
+
+    class Looks(Watch):
+        def frame(self, unit, done, of):
+            with claim(files_of(dataset / "w", A1).claim) as held:
+                free.append(held)
+
+    assert len(run(dataset, batch_size=2, watch=Looks()).done) == 1
+    assert len(free) == 6
+    assert all(free)
+
+
 def test_an_interrupted_batch_goes_on(dataset):
     class Interrupts(Watch):
         def frame(self, unit, done, of):
