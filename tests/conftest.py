@@ -11,6 +11,21 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 ROOT = Path(__file__).resolve().parents[1]
 
 
+_MAPS = Path("/proc/self/maps")
+_MANY_MAPS = 35_000
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _drop_programs():
+    """Drops compiled programs before they run out of memory maps, of which Linux grants 65 530.
+
+    Each holds some hundreds; without room for more, XLA's compiler crashes.
+    """
+    yield
+    if _MAPS.exists() and _MAPS.read_bytes().count(b"\n") > _MANY_MAPS:
+        jax.clear_caches()
+
+
 def find_data() -> Path | None:
     """Returns the data folder: CDJAX_DATA, else ../shared/data beside the checkout."""
     if "CDJAX_DATA" in os.environ:
