@@ -305,7 +305,7 @@ def run_batch(
 ) -> Generator[tuple[Job, Exception | None], None, None]:
     """Tracks many sequences, some of them side by side.
 
-    A target's first frame, and its second where the tracker distils, are a matter of its own. It
+    A target's first two frames, in the second of which trackers distil, are a matter of its own. It
     then takes a slot, and all slots advance together by some frames a call, while the next frames
     are read; a slot whose sequence ends is given to the next job. The slots have room for as many
     channels as the first targets keep; one that keeps more waits for slots to be made anew.

@@ -53,8 +53,9 @@ class FrameRecord(NamedTuple):
 
 def first_output(box: Any) -> TrackOutput:
     """What a tracker would say of the frame whose box is given."""
+    zero: Any = 0.0
     one: Any = 1.0
-    return TrackOutput(box, score=one, trust=0 * one, scale=one, aux=())
+    return TrackOutput(box, score=one, trust=zero, scale=one, aux=())
 
 
 class Start(NamedTuple):
