@@ -306,6 +306,13 @@ def _turns(eqn: core.JaxprEqn, inputs: Sequence[Any]) -> int | None:
         turns += 1
 
 
+def _unstacked(eqn: core.JaxprEqn) -> tuple[int, int]:
+    """Numbers of arguments and results of a scan that are no stacks: constants and carry, carry."""
+    inner = eqn.params["jaxpr"].jaxpr
+    alike = lambda outer, inner: sum(map(lambda a, b: _shape(a) == _shape(b), outer, inner))
+    return alike(eqn.invars, inner.invars), alike(eqn.outvars, inner.outvars)
+
+
 def _loop_flops(eqn: core.JaxprEqn, turns: int, untold: set[str]) -> float:
     """Operations of all turns of a loop."""
     flops = 0.0
@@ -398,11 +405,11 @@ def _origin(
             inner, first = body
             place, more = _origins(inner, inputs[first:])[index]
             place = None if place is None else place + first
-        elif eqn.primitive.name == "scan" and index < eqn.params["num_carry"]:
+        elif eqn.primitive.name == "scan" and index < (num_carry := _unstacked(eqn)[1]):
             inner = eqn.params["jaxpr"].jaxpr
             place, more = _origins(inner, [None] * len(inner.invars))[index]
             # In place only where the carry stays the same one.
-            place = place if place == eqn.params["num_consts"] + index else None
+            place = place if place == _unstacked(eqn)[0] - num_carry + index else None
             more *= eqn.params["length"]
         elif eqn.primitive.name in _WRITES:
             changed = eqn.invars[1 if eqn.primitive.name == "dynamic_update_slice" else 2]

@@ -22,7 +22,7 @@ class StreamPool:
     """Tracks up to `slots` targets, in videos of their own or together in one.
 
     All targets whose frames are at hand advance in one call of one compiled program. A target has
-    the boxes that it would have alone: bit for bit on one CPU device, elsewhere to rounding. Where
+    the boxes that it would have alone: bit for bit on CPUs, elsewhere to rounding. Where
     several targets share a video, give them the same array: it is moved to the device once.
 
     A tracker that distils holds arrays for all of its candidates, unless its `num_channels` says
@@ -136,7 +136,6 @@ class StreamPool:
             padded = self._frames({target: seen[target] for target in together})
             counts = {self._slot_of[target]: 1 for target in together}
             found, _ = self._slots.step(padded, counts)
-            found = jax.device_get(found)
             for target in together:
                 slot = self._slot_of[target]
                 outputs[target] = jax.tree.map(lambda leaf, at=slot: leaf[at, 0], found)

@@ -21,8 +21,8 @@ class Programs:
           size: how many are kept.
         """
         self._size = size
-        self._held: dict[Any, Callable[..., Any]] = {}
-        self._lock = threading.Lock()  # lanes alone and the batch compile on threads of their own
+        self._held: dict[Any, _Program] = {}
+        self._lock = threading.Lock()
 
     def compiled(
         self, fn: Callable[..., Any], *args: Any, donate: tuple[int, ...] = ()
@@ -42,18 +42,34 @@ class Programs:
         default = jax.config.values["jax_default_device"]
         key = (fn, treedef, tuple(jax.typeof(leaf) for leaf in leaves), places, default)
         with self._lock:
-            if key in self._held:
-                return self._held[key], 0.0
+            held = self._held.get(key)
+            if held is None:
+                while len(self._held) >= self._size:
+                    self._held.pop(next(iter(self._held)))
+                held = self._held[key] = _Program()
+        return held.compiled(fn, args, donate)
+
+
+class _Program:
+    """A program that the first who needs it compiles, while others that need it wait."""
+
+    def __init__(self):
+        self._lock = threading.Lock()
+        self._program: Callable[..., Any] | None = None
+
+    def compiled(
+        self, fn: Callable[..., Any], args: tuple[Any, ...], donate: tuple[int, ...]
+    ) -> tuple[Callable[..., Any], float]:
+        with self._lock:
+            if self._program is not None:
+                return self._program, 0.0
             start = time.perf_counter()
             # A function of its own: jax keeps programs as long as their function lives, and a
             # tracker lives on. Each holds some 340 memory maps, of which Linux grants a process
             # 65 530.
             own = functools.partial(fn)
-            program = jax.jit(own, donate_argnums=donate).lower(*args).compile()
-            while len(self._held) >= self._size:
-                self._held.pop(next(iter(self._held)))
-            self._held[key] = program
-            return program, time.perf_counter() - start
+            self._program = jax.jit(own, donate_argnums=donate).lower(*args).compile()
+            return self._program, time.perf_counter() - start
 
 
 @functools.lru_cache(maxsize=_MAX_PROGRAMS)

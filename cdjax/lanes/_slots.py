@@ -1,7 +1,9 @@
 """A fixed number of places for targets, which one compiled program tracks."""
 
 import functools
-from collections.abc import Callable, Mapping
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import jax
@@ -15,6 +17,7 @@ from cdjax.lanes._step_lanes import step_at_once, step_in_turn
 from cdjax.trackers._base import Tracker, TrackOutput
 
 _AXIS = "lanes"
+_MAX_PARTS = 16  # each compiles and holds a program of its own
 
 
 @functools.lru_cache(maxsize=64)
@@ -50,15 +53,56 @@ def _take(states: Any, slot: Any) -> Any:
     return jax.tree.map(lambda leaf: leaf[slot], states)
 
 
+class _Part:
+    """Slots of one program, on one device or spread over a mesh of them."""
+
+    def __init__(self, tracker: Tracker, params: Params, state: Any, num: int, mesh: Mesh):
+        self._mesh = mesh
+        self._lanes = NamedSharding(mesh, PartitionSpec(_AXIS))
+        self._everywhere = NamedSharding(mesh, PartitionSpec())
+        self._tracker, self.num = tracker, num
+        self._params = jax.device_put(params, self._everywhere)
+        stack = lambda leaf: jnp.broadcast_to(leaf[None], (num, *leaf.shape))
+        self._states = jax.device_put(jax.tree.map(stack, state), self._lanes)
+
+    def put(self, slot: int, state: Any) -> None:
+        state = jax.device_put(state, self._everywhere)
+        self._states = _put(self._states, np.int32(slot), state)
+
+    def take(self, slot: int) -> Any:
+        return _take(self._states, np.int32(slot))
+
+    def step(
+        self, frames: np.ndarray, counts: np.ndarray, index: tuple[Any, ...]
+    ) -> tuple[TrackOutput, float]:
+        """Outputs in host memory, and the seconds that compilation took."""
+        shared = frames.shape[0] < self.num
+        args = (
+            self._params,
+            self._states,
+            jax.device_put(frames, self._everywhere if shared else self._lanes),
+            jax.device_put(counts, self._lanes),
+            *index,
+        )
+        run = _program_of(self._tracker, self._mesh, at_once=bool(index))
+        program, seconds = programs.compiled(run, *args, donate=(1,))
+        self._states, outputs = program(*args)
+        return jax.device_get(outputs), seconds
+
+
 class Slots:
     """States of as many targets as there are slots, spread over devices and stepped together.
 
-    On CPUs lanes are stepped in turn, elsewhere at once (`step_in_turn`, `step_at_once`). The
-    states' memory is handed on from call to call.
+    On CPUs lanes are stepped in turn, each device its own by a program of its own, since XLA
+    compiles one for several devices into other last bits. Elsewhere lanes are stepped at once, by
+    one program over a mesh of devices. See `step_in_turn`, `step_at_once`. The states' memory is
+    handed on from call to call.
 
     Attributes:
       tracker: the tracker of all slots.
       num: the number of slots.
+      devices: those that the slots are spread over.
+      at_once: whether lanes are stepped at once, and so must be in phase.
     """
 
     def __init__(
@@ -68,7 +112,7 @@ class Slots:
         state: Any,
         *,
         num: int,
-        devices: Any = None,
+        devices: Sequence[Any] | None = None,
         at_once: bool | None = None,
     ):
         """Makes the slots.
@@ -78,25 +122,39 @@ class Slots:
           params: its weights.
           state: any state of it, which fills all slots until others come.
           num: how many slots.
-          devices: what they are spread over, all of the default kind if None. As many are used as
-            divide `num`.
+          devices: what they are spread over, all of the default kind if None: in turn up to 16;
+            at once as many as divide `num`.
           at_once: whether lanes are stepped at once or in turn; by the kind of device if None.
         """
         devices = jax.devices() if devices is None else list(devices)
         self.tracker, self.num = tracker, num
-        self._at_once = devices[0].platform != "cpu" if at_once is None else at_once
-        self._mesh = Mesh(np.array(devices[: _most_divisor(num, len(devices))]), (_AXIS,))
-        self._lanes = NamedSharding(self._mesh, PartitionSpec(_AXIS))
-        everywhere = NamedSharding(self._mesh, PartitionSpec())
-        self._everywhere = everywhere
-        self._params = jax.device_put(params, everywhere)
+        self.at_once = devices[0].platform != "cpu" if at_once is None else at_once
+        if self.at_once:
+            self.devices = tuple(devices[: _most_divisor(num, len(devices))])
+            meshes = [self.devices]
+        else:
+            self.devices = tuple(devices[: min(num, _MAX_PARTS)])
+            meshes = [(device,) for device in self.devices]
         self._frame_index = np.zeros(num, np.int32)
-        stack = lambda leaf: jnp.broadcast_to(leaf[None], (num, *leaf.shape))
-        self._states = jax.device_put(jax.tree.map(stack, self._bare(state)), self._lanes)
+        edges = [num * at // len(meshes) for at in range(len(meshes) + 1)]
+        self._ranges = [slice(*edge) for edge in itertools.pairwise(edges)]
+        self._parts = [
+            _Part(tracker, params, self._bare(state), some.stop - some.start, Mesh(mesh, _AXIS))
+            for some, mesh in zip(self._ranges, meshes, strict=True)
+        ]
+        # A thread for each: what one thread starts on several CPU devices runs one by one.
+        self._threads = ThreadPoolExecutor(len(self._parts)) if len(self._parts) > 1 else None
 
     def _bare(self, state: Any) -> Any:
         """A state as it is stacked: lanes that are stepped at once share their index."""
-        return state._replace(frame_index=()) if self._at_once else state
+        return state._replace(frame_index=()) if self.at_once else state
+
+    def _place(self, slot: int) -> tuple[_Part, int]:
+        """The part that has a slot, and its number there."""
+        for part, some in zip(self._parts, self._ranges, strict=True):
+            if some.start <= slot < some.stop:
+                return part, slot - some.start
+        raise IndexError(f"slot {slot} of {self.num}")
 
     def put(self, slot: int, state: Any) -> None:
         """Gives a slot to a target.
@@ -106,8 +164,8 @@ class Slots:
           state: its state.
         """
         self._frame_index[slot] = int(state.frame_index)
-        state = jax.device_put(self._bare(state), self._everywhere)
-        self._states = _put(self._states, jnp.int32(slot), state)
+        part, at = self._place(slot)
+        part.put(at, self._bare(state))
 
     def take(self, slot: int) -> Any:
         """Returns a slot's state.
@@ -115,8 +173,8 @@ class Slots:
         Args:
           slot: which.
         """
-        state = _take(self._states, jnp.int32(slot))
-        return state._replace(frame_index=jnp.int32(self._frame_index[slot]))
+        part, at = self._place(slot)
+        return part.take(at)._replace(frame_index=jnp.int32(self._frame_index[slot]))
 
     def phase(self, slot: int) -> int:
         """Returns what of a slot's frame index a step depends on; see `Tracker.cycle`.
@@ -126,22 +184,16 @@ class Slots:
         """
         return phase_of(self.tracker, int(self._frame_index[slot]))
 
-    @property
-    def at_once(self) -> bool:
-        """Whether lanes are stepped at once, and so must be in phase."""
-        return self._at_once
-
     def step(self, frames: np.ndarray, counts: Mapping[int, int]) -> tuple[TrackOutput, float]:
         """Tracks through the next frames.
 
         Args:
-          frames: uint8 [num, t, H, W, 3], or [1, t, H, W, 3] of a video that all share. Not to be
-            changed before the outputs are there.
+          frames: uint8 [num, t, H, W, 3], or [1, t, H, W, 3] of a video that all share.
           counts: how many of them each slot takes; 0 for slots that are not named.
 
         Returns:
-          Outputs [num, t, ...], zero or without meaning beyond the counts, and the seconds that
-          compilation took.
+          Outputs [num, t, ...] in host memory, zero or without meaning beyond the counts, and the
+          seconds that compilation took.
 
         Raises:
           ValueError: if slots that are stepped at once are out of phase.
@@ -150,24 +202,19 @@ class Slots:
         for slot, count in counts.items():
             each[slot] = count
         index: tuple[Any, ...] = ()
-        if self._at_once:
+        if self.at_once:
             phases = {self.phase(slot) for slot, count in counts.items() if count}
             if len(phases) > 1:
                 raise ValueError(f"slots at once must be in phase, these are at {sorted(phases)}")
             index = (np.int32(phases.pop() if phases else 0),)
-        shared = frames.shape[0] == 1 and self.num > 1
-        args = (
-            self._params,
-            self._states,
-            jax.device_put(frames, self._everywhere if shared else self._lanes),
-            jax.device_put(each, self._lanes),
-            *index,
-        )
-        run = _program_of(self.tracker, self._mesh, at_once=self._at_once)
-        program, seconds = programs.compiled(run, *args, donate=(1,))
-        self._states, outputs = program(*args)
+
+        def work(part: _Part, some: slice) -> tuple[TrackOutput, float]:
+            return part.step(frames if frames.shape[0] == 1 else frames[some], each[some], index)
+
+        spread = map if self._threads is None else self._threads.map
+        outputs, seconds = zip(*spread(work, self._parts, self._ranges), strict=True)
         self._frame_index += each
-        return outputs, seconds
+        return jax.tree.map(lambda *leaves: np.concatenate(leaves), *outputs), max(seconds)
 
 
 def phase_of(tracker: Tracker, frame_index: int) -> int:

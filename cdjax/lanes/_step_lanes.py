@@ -61,8 +61,7 @@ def step_alone(tracker: Tracker) -> Callable[..., tuple[Any, TrackOutput]]:
     """Makes the step of a single target as `step_in_turn` of one lane.
 
     XLA compiles a step within loops into other instructions than one by itself, so that their
-    last bits differ now and then. By this a target alone and a lane of many have the same bits on
-    one device; ECO's differ where XLA partitions the lanes over several.
+    last bits differ now and then. By this a target alone and a lane of many have the same bits.
 
     Args:
       tracker: the tracker.
