@@ -13,13 +13,18 @@ FHOG_CHANNELS = 31
 _NUM_BINS = 9  # over half a turn; the contrast-sensitive bins are twice as many
 
 
-def fhog(images: Float[Array, "n H W ch"], *, cell: int = 4) -> Float[Array, "n h w 31"]:
+def fhog(
+    images: Float[Array, "n H W ch"], *, cell: int = 4, gain: float = 1.0
+) -> Float[Array, "n h w 31"]:
     """Computes FHOG: 18 signed and 9 unsigned orientations and 4 texture channels.
 
     Args:
       images: values 0..255, RGB or gray; per pixel the channel with the steepest
         gradient counts.
       cell: side of a cell, px. Rows and columns that fill no whole cell are left out.
+      gain: factor of the values, 1 / 255 for trackers that were made for values up to 1. Gradients
+        are multiplied rather than images: of images a compiler may make products whose
+        differences are not zero where pixels are equal, and those decide the direction.
 
     Returns:
       h = H // cell by w = W // cell cells, differentiable where the orientations stay
@@ -43,7 +48,7 @@ def fhog(images: Float[Array, "n H W ch"], *, cell: int = 4) -> Float[Array, "n 
     dx = dx[:, : height * cell, : width * cell]
     dy = dy[:, : height * cell, : width * cell]
     # The toolbox's floor keeps the square root's derivative finite too.
-    magnitude = jnp.sqrt(jnp.maximum(dx * dx + dy * dy, 1e-20))
+    magnitude = gain * jnp.sqrt(jnp.maximum(dx * dx + dy * dy, 1e-20))
     orientation = _orientation_bin(dx, dy)
     across = _votes_across(magnitude, orientation, width, cell)
     # One product a bin: as a single one, XLA would first transpose all votes.

@@ -201,7 +201,7 @@ def build_cacf(config: CACFConfig) -> Tracker:
     def maps_of(
         params: Params, patches: Float[Array, "n p q ch"], selected: Int[Array, " k"] | None
     ) -> Float[Array, "n k h w"]:
-        maps = deep_features.fhog(_gray(patches) / 255, cell=config.cell)
+        maps = deep_features.fhog(_gray(patches), cell=config.cell, gain=1 / 255)
         if config.colors:
             names = deep_features.color_names(params, patches, cell=config.cell)
             maps = jnp.concatenate([maps, names], axis=-1)

@@ -7,17 +7,21 @@ from cdjax._errors import InputError
 from cdjax.deep_features import fhog as eager_fhog
 from cdjax.deep_features._shallow import _orientation_bin
 
-fhog = jax.jit(eager_fhog, static_argnames="cell")
+fhog = jax.jit(eager_fhog, static_argnames=("cell", "gain"))
 
 
 @pytest.mark.data
-@pytest.mark.parametrize("cell", [4, 6])
-@pytest.mark.parametrize("crop", ["crossing", "diving", "jumping_gray"])
-def test_matches_the_toolbox(parity_dir, crop, cell):
+@pytest.mark.parametrize(
+    ("crop", "cell", "of"),
+    [(crop, cell, "") for crop in ("crossing", "diving", "jumping_gray") for cell in (4, 6)]
+    + [("jumping_gray", 4, "_div255")],
+)
+def test_matches_the_toolbox(parity_dir, crop, cell, of):
     with np.load(parity_dir / "fhog.npz") as oracle:
-        image, expected = oracle[f"{crop}_image"], oracle[f"{crop}_bin{cell}"]
+        image, expected = oracle[f"{crop}_image"], oracle[f"{crop}{of}_bin{cell}"]
     image = jnp.asarray(image, jnp.float32).reshape(1, *image.shape[:2], -1)
-    difference = np.abs(np.asarray(fhog(image, cell=cell)[0]) - expected)
+    gain = 1 / 255 if of else 1.0
+    difference = np.abs(np.asarray(fhog(image, cell=cell, gain=gain)[0]) - expected)
     # Tolerances of the oracle: pixels that change their bin move single cells.
     assert difference.mean() < 3e-4
     assert (difference > 2e-3).mean() < 0.015
