@@ -14,6 +14,8 @@ from cdjax.deep_features._extract import Backbone as Backbone
 from cdjax.deep_features._extract import check_params as check_params
 from cdjax.deep_features._extract import extract as extract
 from cdjax.deep_features._extract import layers_of as layers_of
+from cdjax.deep_features._mdnet import candidate_features as candidate_features
+from cdjax.deep_features._mdnet import maps_of as maps_of
 from cdjax.deep_features._resample import resize as resize
 from cdjax.deep_features._shallow import FHOG_CHANNELS as FHOG_CHANNELS
 from cdjax.deep_features._shallow import fhog as fhog
@@ -25,6 +27,7 @@ __all__ = [
     "Backbone",
     "BlockLayout",
     "block_layout",
+    "candidate_features",
     "cell_means",
     "check_color_table",
     "check_params",
@@ -34,6 +37,7 @@ __all__ = [
     "fhog",
     "intensity_channels",
     "layers_of",
+    "maps_of",
     "normalise_energy",
     "resize",
 ]

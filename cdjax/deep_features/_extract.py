@@ -22,18 +22,29 @@ from cdjax.deep_features._squeezenet import (
     SQUEEZENET_LAYERS,
     SqueezeNet,
 )
-from cdjax.deep_features._vgg import VGG19, VGG19_LAYERS, VGG_M_LAYERS, VGGM
+from cdjax.deep_features._vgg import (
+    MDNET_LAYERS,
+    PY_MDNET_NORM,
+    VGG19,
+    VGG19_LAYERS,
+    VGG_M_LAYERS,
+    VGGM,
+)
 
 _LAYERS = {
     "vgg19": VGG19_LAYERS,
     "vgg_m": VGG_M_LAYERS,
     "squeezenet": SQUEEZENET_LAYERS,
     "squeezenet1_1": SQUEEZENET1_1_LAYERS,
+    "mdnet": MDNET_LAYERS,
+    "mdnet_matlab": MDNET_LAYERS,
     "hog": {"fhog": FHOG_CHANNELS},
     "colornames": {"fhog": FHOG_CHANNELS, "cn": COLOR_NAME_CHANNELS},
 }
 
 _PADDED = ("vgg19", "vgg_m")  # networks whose padding can be chosen
+
+_LABELS = {"vgg19": "VGG-19", "vgg_m": "VGG-M", "mdnet": "MDNet", "mdnet_matlab": "MDNet"}
 
 
 def layers_of(network: str) -> tuple[str, ...]:
@@ -58,8 +69,9 @@ class Backbone:
     """Which network's layers offer the candidate channels.
 
     Attributes:
-      network: "vgg19", "vgg_m", "squeezenet" (v1.0), "squeezenet1_1", "hog", or "colornames"
-        (HOG and colour names, whose table is its weights).
+      network: "vgg19", "vgg_m", "mdnet" (py-MDNet's norm), "mdnet_matlab" (VGG-M's norm; takes
+        VGG-M's weights too), "squeezenet" (v1.0), "squeezenet1_1", "hog", or "colornames" (HOG
+        and colour names, whose table is its weights).
       layers: candidate layers, such as ("conv1_1", "conv1_2", "conv2_1"), ("fire3",) or
         ("fhog",); kept in network order.
       padding: "zero", or "reflect" for the VGG networks.
@@ -196,7 +208,7 @@ def check_params(backbone: Backbone, params: Params) -> None:
     missing = [name for name in expected if name not in params]
     if missing:
         known = [name for name in _LAYERS[backbone.network] if name in params]
-        label = {"vgg19": "VGG-19", "vgg_m": "VGG-M"}.get(backbone.network, "SqueezeNet")
+        label = _LABELS.get(backbone.network, "SqueezeNet")
         reach = f"reach {known[-1]}" if known else f"have no {missing[0]}"
         raise InputError(
             f"{deepest} needs weights to {deepest}, these {reach}: "
@@ -238,6 +250,10 @@ def network_module(backbone: Backbone) -> nn.Module:
         return VGG19(backbone.layers, backbone.padding)
     if backbone.network == "vgg_m":
         return VGGM(backbone.layers, backbone.padding)
+    if backbone.network == "mdnet":
+        return VGGM(backbone.layers, "none", PY_MDNET_NORM)
+    if backbone.network == "mdnet_matlab":
+        return VGGM(backbone.layers, "none")
     version = "1.0" if backbone.network == "squeezenet" else "1.1"
     return SqueezeNet(backbone.layers, version)
 

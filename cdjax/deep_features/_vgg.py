@@ -1,4 +1,6 @@
-"""VGG-19 and VGG-M as linen modules that return named layers; no loading."""
+"""VGG-19, VGG-M and MDNet's part of it as linen modules that return named layers; no loading."""
+
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -25,6 +27,25 @@ VGG_M_LAYERS = {
     "conv5": 512,
 }
 """Channels of each layer, in network order; the norms are conv1 and conv2 after LRN."""
+
+MDNET_LAYERS = dict(list(VGG_M_LAYERS.items())[: list(VGG_M_LAYERS).index("conv4")])
+"""Channels of MDNet's layers: VGG-M's to conv3, and its norms."""
+
+
+class Norm(NamedTuple):
+    """Numbers of a local response normalisation, see `local_response_norm`."""
+
+    window: int
+    kappa: float
+    alpha: float
+    beta: float
+
+
+VGG_M_NORM = Norm(window=5, kappa=2.0, alpha=1e-4, beta=0.75)
+"""VGG-M's, which the MATLAB MDNet keeps."""
+
+PY_MDNET_NORM = Norm(window=2, kappa=1.0, alpha=1e-4 / 2, beta=0.75)
+"""py-MDNet's: alpha 1e-4 on the mean of channels c - 1 and c. Weights need the norm they had."""
 
 
 class VGG19(nn.Module):
@@ -67,18 +88,21 @@ class VGGM(nn.Module):
     """The five convolutions of VGG-M [1] in MatConvNet's layout.
 
     Pools round up (a trailing pad of 1 there) and conv2 is padded by 1, so 224 px end
-    at 13x13. LRN over 5 channels: kappa 2, alpha 1e-4 on the sum, beta 0.75.
+    at 13x13. MDNet [2] has no borders: with padding "none" 107 px end at 3x3 after conv3.
 
     Attributes:
       layers: names to return, in network order.
-      padding: "zero" or "reflect".
+      padding: "zero", "reflect" or "none".
+      norm: LRN after conv1 and conv2.
 
     References:
       [1] Chatfield et al., Return of the devil in the details, 2014, CNN-M.
+      [2] Nam and Han, Learning multi-domain convolutional networks, 2016.
     """
 
     layers: tuple[str, ...]
     padding: str = "zero"
+    norm: Norm = VGG_M_NORM
 
     @nn.compact
     def __call__(
@@ -90,22 +114,23 @@ class VGGM(nn.Module):
         maps = _centred(self, patches)
         taken = {}
         sizes = {"conv1": (7, 2, 0), "conv2": (5, 2, 1)}
+        bordered = self.padding != "none"
         for name, channels in VGG_M_LAYERS.items():
             last = name == self.layers[-1]
             if name.startswith("norm"):
-                maps = local_response_norm(maps, window=5, kappa=2.0, alpha=1e-4, beta=0.75)
+                maps = local_response_norm(maps, **self.norm._asdict())
                 if last and outputs is not None:
                     maps = jnp.take(maps, outputs, axis=-1, mode="clip")
             else:
                 size, stride, pad = sizes.get(name, (3, 1, 1))
-                conv = Conv(size, channels, stride, pad, self.padding, name=name)
+                conv = Conv(size, channels, stride, pad * bordered, self.padding, name=name)
                 maps = conv(maps, outputs if last else None)
             if name in self.layers:
                 taken[name] = maps
             if last:
                 break
             if name.startswith("norm"):
-                maps = max_pool(maps, size=3, stride=2, ceil=True)
+                maps = max_pool(maps, size=3, stride=2, ceil=bordered)
         return taken
 
 
