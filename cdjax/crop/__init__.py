@@ -1,5 +1,6 @@
 """Frame to patch."""
 
+from cdjax.crop._mdnet import mdnet_crop as mdnet_crop
 from cdjax.crop._sample import as_rgb as as_rgb
 from cdjax.crop._sample import crop_patch as crop_patch
 from cdjax.crop._sample import scale_pyramid as scale_pyramid
@@ -20,6 +21,7 @@ __all__ = [
     "choose_input_size",
     "choose_scale_cells",
     "crop_patch",
+    "mdnet_crop",
     "scale_pyramid",
     "whole_pixels",
 ]

@@ -20,33 +20,54 @@ def _taps(
     extent: Float[Array, ""],
     out_size: int,
     limit: Int[Array, ""],
+    outside: bool,
 ) -> tuple[Int[Array, " p"], Int[Array, " p"], Float[Array, " p"]]:
-    """Two neighbours along one axis and the weight of the second, the border replicated."""
+    """Two neighbours along one axis and the weight of the second.
+
+    The border is replicated, or else with `outside` the neighbours go as far as -1 and `limit`.
+    """
     grid = jnp.arange(out_size, dtype=jnp.float32) - (out_size - 1) / 2
     position = centre + grid * (extent / out_size)
     # Clamping the position first keeps the weights finite for regions far outside.
-    position = jnp.clip(position, 0.0, limit.astype(jnp.float32) - 1.0)
+    far = limit.astype(jnp.float32)
+    position = jnp.clip(position, -1.0, far) if outside else jnp.clip(position, 0.0, far - 1.0)
     low = jnp.floor(position)
     weight = position - low
     low = low.astype(jnp.int32)
+    if outside:
+        return low, low + 1, weight
     return low, jnp.minimum(low + 1, limit - 1), weight
 
 
 def _bilinear(
-    frame: Shaped[Array, "H W ch"], rows: Sequence[Array], cols: Sequence[Array]
+    frame: Shaped[Array, "H W ch"],
+    rows: Sequence[Array],
+    cols: Sequence[Array],
+    frame_hw: Int[Array, "2"],
+    border: float | None,
 ) -> Float[Array, "p q ch"]:
     """Samples the frame at the taps of its two axes."""
     top, bottom, row_weight = rows
     left, right, col_weight = cols
 
-    def columns(lines: Shaped[Array, "p W ch"]) -> Float[Array, "p q ch"]:
-        first = jnp.take(lines, left, axis=1, mode="clip").astype(jnp.float32)
-        second = jnp.take(lines, right, axis=1, mode="clip").astype(jnp.float32)
+    def pixels(
+        lines: Shaped[Array, "p W ch"], row: Int[Array, " p"], col: Int[Array, " q"]
+    ) -> Float[Array, "p q ch"]:
+        found = jnp.take(lines, col, axis=1, mode="clip").astype(jnp.float32)
+        if border is None:
+            return found
+        row_inside, col_inside = (
+            (index >= 0) & (index < size) for index, size in zip((row, col), frame_hw, strict=True)
+        )
+        return jnp.where((row_inside[:, None] & col_inside[None, :])[..., None], found, border)
+
+    def columns(row: Int[Array, " p"]) -> Float[Array, "p q ch"]:
+        # Rows first: each gathered row is one contiguous copy.
+        lines = jnp.take(frame, row, axis=0, mode="clip")
+        first, second = pixels(lines, row, left), pixels(lines, row, right)
         return first + (second - first) * col_weight[None, :, None]
 
-    # Rows first: each gathered row is one contiguous copy.
-    above = columns(jnp.take(frame, top, axis=0, mode="clip"))
-    below = columns(jnp.take(frame, bottom, axis=0, mode="clip"))
+    above, below = columns(top), columns(bottom)
     return above + (below - above) * row_weight[:, None, None]
 
 
@@ -58,12 +79,13 @@ def crop_patch(
     out_hw: tuple[int, int],
     frame_hw: Int[Array, "2"] | None = None,
     supersample: int = 1,
+    border: float | None = None,
 ) -> Float[Array, "p q ch"]:
     """Samples a region of a frame on an `out_hw` grid, bilinearly.
 
     Samples lie at the centres of `out_hw` equal cells of the region, so a region as large as the
     grid, centred so that samples meet pixels, is copied exactly. Outside the frame the border is
-    replicated [1, §4].
+    replicated [1, §4], or constant.
 
     Args:
       frame: pixels, any dtype; may be padded at the bottom and right.
@@ -73,6 +95,7 @@ def crop_patch(
       frame_hw: true height and width of a padded frame; the whole array by default.
       supersample: samples along each side of a cell that are averaged, against aliasing where the
         region is larger than the grid.
+      border: value of every channel of the pixels outside the frame; None replicates the frame's.
 
     Returns:
       Samples as float32, in the frame's units.
@@ -84,12 +107,12 @@ def crop_patch(
     if frame_hw is None:
         frame_hw = jnp.array(frame.shape[:2], jnp.int32)
     fine = supersample
-    rows = _taps(centre[1], region_hw[0], out_hw[0] * fine, frame_hw[0])
-    cols = _taps(centre[0], region_hw[1], out_hw[1] * fine, frame_hw[1])
+    rows = _taps(centre[1], region_hw[0], out_hw[0] * fine, frame_hw[0], border is not None)
+    cols = _taps(centre[0], region_hw[1], out_hw[1] * fine, frame_hw[1], border is not None)
     # A crop for each place in a cell: XLA on CPU fuses them into one loop, five times faster than
     # the means of a finer crop.
     crops = [
-        _bilinear(frame, [x[i::fine] for x in rows], [x[j::fine] for x in cols])
+        _bilinear(frame, [x[i::fine] for x in rows], [x[j::fine] for x in cols], frame_hw, border)
         for i in range(fine)
         for j in range(fine)
     ]
