@@ -5,11 +5,19 @@ from cdjax.classifier._head import DropoutMasks as DropoutMasks
 from cdjax.classifier._head import draw_masks as draw_masks
 from cdjax.classifier._head import init_head as init_head
 from cdjax.classifier._head import score as score
+from cdjax.classifier._train import TrainResult as TrainResult
+from cdjax.classifier._train import head_optimiser as head_optimiser
+from cdjax.classifier._train import index_stream as index_stream
+from cdjax.classifier._train import train_head as train_head
 
 __all__ = [
     "HEAD_LAYERS",
     "DropoutMasks",
+    "TrainResult",
     "draw_masks",
+    "head_optimiser",
+    "index_stream",
     "init_head",
     "score",
+    "train_head",
 ]

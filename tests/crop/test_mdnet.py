@@ -84,10 +84,8 @@ def test_padding_of_a_canvas_is_not_seen():
 
 def test_constant_border_is_one_of_the_crops_options():
     """Inside the frame both borders give the same bits; beyond it only one gives the constant."""
-    patch = jax.jit(
-        functools.partial(crop.crop_patch, out_hw=(9, 11)),
-        static_argnames=("border", "supersample"),
-    )
+    patch = functools.partial(crop.crop_patch, out_hw=(9, 11))
+    patch = jax.jit(patch, static_argnames=("border", "supersample"))
     inside = (np.array([20.2, 14.7], np.float32), np.array([13.0, 17.0], np.float32))
     same = patch(frame(), *inside, border=7.0), patch(frame(), *inside)
     np.testing.assert_array_equal(*same)
