@@ -5,6 +5,7 @@ from cdjax.classifier._head import DropoutMasks as DropoutMasks
 from cdjax.classifier._head import draw_masks as draw_masks
 from cdjax.classifier._head import init_head as init_head
 from cdjax.classifier._head import score as score
+from cdjax.classifier._head import start_head as start_head
 from cdjax.classifier._train import TrainResult as TrainResult
 from cdjax.classifier._train import head_optimiser as head_optimiser
 from cdjax.classifier._train import index_stream as index_stream
@@ -19,5 +20,6 @@ __all__ = [
     "index_stream",
     "init_head",
     "score",
+    "start_head",
     "train_head",
 ]

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from cdjax._errors import InputError
 from cdjax._types import Array, Bool, Float, Params
 
 HEAD_LAYERS = ("fc4", "fc5", "fc6")
@@ -47,6 +48,33 @@ def init_head(key: Array, *, num_features: int = 4608, num_units: int = 512) -> 
         }
         for name, k, shape in zip(HEAD_LAYERS, keys, shapes, strict=True)
     }
+
+
+def start_head(key: Array, params: Params) -> Params:
+    """Takes the layers of the head that pre-trained weights hold, and draws the others.
+
+    Args:
+      key: random key.
+      params: weights of "mdnet" or "mdnet_matlab", whose conv3 sees 3x3 cells; py-MDNet's hold
+        fc4 and fc5, VGG-M's none.
+
+    Returns:
+      The head, see `init_head`.
+
+    Raises:
+      InputError: if a layer has another shape.
+    """
+    head = init_head(key)
+    shapes = lambda layer: {name: jnp.shape(array) for name, array in layer.items()}
+    for name in head:
+        if name in params:
+            if shapes(params[name]) != shapes(head[name]):
+                raise InputError(
+                    f"weights of {name} have shapes {shapes(params[name])}, expected "
+                    f"{shapes(head[name])}: convert a file of MDNet"
+                )
+            head[name] = params[name]
+    return head
 
 
 def draw_masks(

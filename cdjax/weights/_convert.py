@@ -8,7 +8,7 @@ import numpy as np
 
 from cdjax._errors import InputError
 from cdjax.weights._formats import read_arrays
-from cdjax.weights._tables import COLOR_TABLE, NETWORKS, TABLES, Row, Table
+from cdjax.weights._tables import COLOR_TABLE, NETWORKS, TABLES, Dense, Row, Table
 
 _MEAN_KEY = "averageImage"
 _ALL = (*TABLES, COLOR_TABLE)
@@ -90,6 +90,10 @@ def _find_table(
 
 def _fit(table: Table, arrays: dict[str, np.ndarray]) -> tuple[int, str]:
     """Counts the rows that fit from the top, and says what does not fit."""
+    for dense in table.head:
+        problem = _dense_problem(table, dense, arrays)
+        if problem and dense.required:
+            return 0, problem
     count = 0
     for row in table.rows:
         shape = row.shape if table.format == "matconvnet" else _oihw(row.shape)
@@ -111,7 +115,10 @@ def _fit(table: Table, arrays: dict[str, np.ndarray]) -> tuple[int, str]:
             return count, f"{row.key}.weight or .bias is missing inside {row.path[0]}"
     if count == 0:
         return 0, f"{table.rows[0].key}.weight and .bias are missing"
-    used = {f"{row.key}.weight" for row in table.rows[:count]} | {f"{table.colour}.weight"}
+    if table.head and count < len(table.rows):
+        return count, f"{table.rows[count].key}.weight or .bias is missing before the head"
+    used = {f"{row.key}.weight" for row in (*table.rows[:count], *table.head)}
+    used.add(f"{table.colour}.weight")
     for key, array in arrays.items():
         ignored = any(key.startswith(start) for start in table.ignored)
         if array.ndim == 4 and key not in used and not ignored and key != _MEAN_KEY:
@@ -125,6 +132,26 @@ def _fit(table: Table, arrays: dict[str, np.ndarray]) -> tuple[int, str]:
         if bias is None or bias.shape != (3,):
             return count, f"{table.colour}.bias [3] is missing"
     return count, ""
+
+
+def _dense_problem(table: Table, dense: Dense, arrays: dict[str, np.ndarray]) -> str:
+    """Says what is wrong with a fully connected layer, if anything."""
+    kernel, bias = arrays.get(f"{dense.key}.weight"), arrays.get(f"{dense.key}.bias")
+    if kernel is None or bias is None:
+        return f"{dense.key}.weight or .bias is missing"
+    height, width, channels, outputs = dense.shape
+    shape = dense.shape if table.format == "matconvnet" else (outputs, height * width * channels)
+    for array, name, expected in ((kernel, "weight", shape), (bias, "bias", (outputs,))):
+        if array.shape != expected:
+            return f"{dense.key}.{name} has shape {list(array.shape)}, expected {list(expected)}"
+    return ""
+
+
+def _dense_kernel(table: Table, dense: Dense, kernel: np.ndarray) -> np.ndarray:
+    """The kernel as [inputs, outputs]; channel c owns the consecutive h w inputs from h w c on."""
+    if table.format == "matconvnet":
+        return kernel.transpose(2, 0, 1, 3).reshape(-1, dense.shape[-1])
+    return kernel.T
 
 
 def _oihw(shape: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
@@ -153,6 +180,14 @@ def _params(
             node = node.setdefault(part, {})
         node["kernel"] = _float32(source, f"{row.key}.weight", kernel)
         node["bias"] = _float32(source, f"{row.key}.bias", arrays[f"{row.key}.bias"])
+    for dense in table.head:
+        if _dense_problem(table, dense, arrays):
+            continue  # not required, or `_fit` had refused the file
+        kernel = _dense_kernel(table, dense, arrays[f"{dense.key}.weight"])
+        params[dense.name] = {
+            "kernel": _float32(source, f"{dense.key}.weight", kernel),
+            "bias": _float32(source, f"{dense.key}.bias", arrays[f"{dense.key}.bias"]),
+        }
     return params
 
 

@@ -22,6 +22,22 @@ class Row(NamedTuple):
     shape: tuple[int, int, int, int]
 
 
+class Dense(NamedTuple):
+    """One fully connected layer; its kernel is stored as [inputs, outputs], channel by channel.
+
+    Attributes:
+      name: its name in the params.
+      key: its name in the source.
+      shape: height and width of the maps it sees, their channels, outputs.
+      required: whether a file without it is of another kind.
+    """
+
+    name: str
+    key: str
+    shape: tuple[int, int, int, int]
+    required: bool = True
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Table:
     """One kind of file: its convolutions in network order and its input.
@@ -36,6 +52,7 @@ class Table:
       std: RGB, divides the values 0..255 after the mean; 1 for most.
       colour: key of a 1x1 convolution on RGB / 255 that does all of that instead.
       ignored: beginnings of the keys of layers that the trackers have no use for.
+      head: fully connected layers that a tracker starts from; empty for a backbone alone.
     """
 
     name: str
@@ -47,6 +64,7 @@ class Table:
     std: tuple[float, float, float] = (1.0, 1.0, 1.0)
     colour: str | None = None
     ignored: tuple[str, ...] = ()
+    head: tuple[Dense, ...] = ()
 
 
 _VGG19 = tuple(
@@ -68,6 +86,15 @@ _VGG_M = (
     Row(("conv4",), "conv4", (3, 3, 512, 512)),
     Row(("conv5",), "conv5", (3, 3, 512, 512)),
 )
+
+_MDNET_MEAN = (128.0, 128.0, 128.0)
+
+
+def _mdnet_head(fc4: str, fc5: str, *, last: bool) -> tuple[Dense, ...]:
+    """MDNet's head under the given names; a binary layer only where a file may hold one."""
+    fc6 = (Dense("fc6", "fc6", (1, 1, 512, 2), required=False),) if last else ()
+    return (Dense("fc4", fc4, (3, 3, 512, 512)), Dense("fc5", fc5, (1, 1, 512, 512)), *fc6)
+
 
 # torchvision's `features`: fire2 to fire9.
 _FIRES_TORCHVISION = {
@@ -154,6 +181,27 @@ def _tables() -> Iterator[Table]:
         rows=_squeezenet("1.0", torchvision=False),
         order="BGR",
         mean=(123.0, 117.0, 104.0),
+    )
+    # py-MDNet: Sequentials of a dropout, in older files before fc4 too, and a layer.
+    for fc4 in ("fc4.0", "fc4.1"):
+        yield Table(
+            name="mdnet",
+            network="mdnet",
+            format="torch",
+            rows=tuple(row._replace(key=f"{row.key}.0") for row in _VGG_M[:3]),
+            mean=_MDNET_MEAN,
+            head=_mdnet_head(fc4, "fc5.1", last=False),
+        )
+    # Before VGG-M, whose first layers it has; VGG-M has no fc4. Pretraining's fc6 has two outputs
+    # a domain and is left out.
+    yield Table(
+        name="mdnet_matlab",
+        network="mdnet_matlab",
+        format="matconvnet",
+        rows=_VGG_M[:3],
+        mean=_MDNET_MEAN,
+        ignored=("fc6",),
+        head=_mdnet_head("fc4", "fc5", last=True),
     )
     for source in ("caffe", "matconvnet"):
         of_file = source == "matconvnet"

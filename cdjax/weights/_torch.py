@@ -179,8 +179,9 @@ def _open_legacy(
 
 def _tensors(state: Any, read: Callable[[_Storage], np.ndarray]) -> dict[str, np.ndarray]:
     """Turns the views of a state dict into arrays."""
-    if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
-        state = state["state_dict"]
+    for wrapped in ("state_dict", "shared_layers"):  # the second is py-MDNet's
+        if isinstance(state, dict) and isinstance(state.get(wrapped), dict):
+            state = state[wrapped]
     if not isinstance(state, dict):
         raise _Unreadable(f"holds a {type(state).__name__}, expected a dict of tensors")
     arrays = {}
