@@ -1,5 +1,8 @@
 """Frame to patch."""
 
+from cdjax.crop._candidates import box_overlaps as box_overlaps
+from cdjax.crop._candidates import draw_boxes as draw_boxes
+from cdjax.crop._candidates import regression_samples as regression_samples
 from cdjax.crop._mdnet import mdnet_crop as mdnet_crop
 from cdjax.crop._sample import as_rgb as as_rgb
 from cdjax.crop._sample import crop_patch as crop_patch
@@ -17,11 +20,14 @@ __all__ = [
     "SCALE_MODEL_CELLS",
     "as_rgb",
     "base_scale",
+    "box_overlaps",
     "choose_cell_size",
     "choose_input_size",
     "choose_scale_cells",
     "crop_patch",
+    "draw_boxes",
     "mdnet_crop",
+    "regression_samples",
     "scale_pyramid",
     "whole_pixels",
 ]

@@ -1,5 +1,8 @@
 """Response to box."""
 
+from cdjax.locate._box_regression import BoxRegression as BoxRegression
+from cdjax.locate._box_regression import fit_box_regression as fit_box_regression
+from cdjax.locate._box_regression import regress_boxes as regress_boxes
 from cdjax.locate._newton import SeriesPeak as SeriesPeak
 from cdjax.locate._newton import find_series_peak as find_series_peak
 from cdjax.locate._peak import Peak as Peak
@@ -15,6 +18,7 @@ from cdjax.locate._update_box import clamp_scale as clamp_scale
 from cdjax.locate._update_box import update_box as update_box
 
 __all__ = [
+    "BoxRegression",
     "Peak",
     "ScaleFilter",
     "SeriesPeak",
@@ -22,7 +26,9 @@ __all__ = [
     "find_peak",
     "find_scale",
     "find_series_peak",
+    "fit_box_regression",
     "peak_to_sidelobe",
+    "regress_boxes",
     "scale_factors",
     "scale_response",
     "train_scale_filter",
