@@ -144,12 +144,12 @@ def test_sizes_are_limited():
 
 
 def test_short_sets_repeat_and_say_so():
-    """Of 20 x 4 draws few overlap by half."""
-    found, valid = draw("near negatives", num=20, overlap=(0.5, 1.0), oversample=4)
+    """Of 20 draws a few overlap enough."""
+    found, valid = draw("box regression", num=20, oversample=1)
     count = valid.sum()
     assert 0 < count < 20
     np.testing.assert_array_equal(valid, np.arange(20) < count)
-    assert overlap_with(found).min() >= 0.5 - 1e-6
+    assert overlap_with(found).min() >= 0.6 - 1e-6
     np.testing.assert_array_equal(found, found[np.arange(20) % count])
     assert len(np.unique(found, axis=0)) == count
 
