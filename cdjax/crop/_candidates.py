@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from cdjax._errors import InputError
-from cdjax._types import Array, Bool, Box, Float, Int
+from cdjax._types import Array, Bool, Box, Float, Int, Number
 
 
 def box_overlaps(boxes: Float[Array, "n 4"], box: Box) -> Float[Array, " n"]:
@@ -63,7 +63,7 @@ def draw_boxes(
     *,
     kind: str,
     num: int,
-    trans: Float[Array, ""] | float = 1.0,
+    trans: Number = 1.0,
     scale: float = 1.0,
     aspect: float | None = None,
     inside: bool = False,

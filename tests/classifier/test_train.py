@@ -184,6 +184,48 @@ def test_chunks_continue_one_another():
     assert whole.losses[-1] < whole.losses[0]
 
 
+@pytest.mark.parametrize("clip", [None, 0.5, 1e3])
+def test_steps_of_the_optimiser(clip):
+    """Clipped before the decay, which the biases have too; at 5e-4 the oracle cannot see it."""
+    head, *_ = toy()
+    optimiser = classifier.head_optimiser(momentum=0.8, decay=0.3, clip=clip)
+    state = optimiser.init(head)
+    rng = np.random.default_rng(0)
+    speed = jax.tree.map(np.zeros_like, head)
+    for _ in range(3):
+        grads = jax.tree.map(lambda x: rng.normal(size=x.shape).astype(np.float32), head)
+        norm = np.sqrt(sum((g**2).sum() for g in jax.tree.leaves(grads)))
+        factor = min(1.0, clip / norm) if clip else 1.0
+        speed = jax.tree.map(lambda v, g, w: 0.8 * v + factor * g + 0.3 * w, speed, grads, head)
+        steps, state = optimiser.update(grads, state, head)
+        jax.tree.map(
+            functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6), steps, speed
+        )
+
+
+def test_lanes_are_independent():
+    """A lane of `vmap` with a head, samples and rate of its own is the run by itself."""
+    runs = []
+    for seed in range(3):
+        head, positives, negatives = toy()
+        head = jax.tree.map(lambda x, seed=seed: x * (1 + 0.2 * seed), head)
+        rows = toy_index(4, seed)
+        runs.append((head, OPTIMISER.init(head), positives + seed, negatives, *rows))
+    rates = jnp.asarray([0.01, 0.02, 0.005])
+
+    def train(rate, *args):
+        return train_head(*args, optimiser=OPTIMISER, learning_rate=rate, num_hard=6)
+
+    lanes = jax.vmap(train)(rates, *jax.tree.map(lambda *x: jnp.stack(x), *runs))
+    for i, run in enumerate(runs):
+        alone = train(rates[i], *run)
+        lane = jax.tree.map(lambda x, i=i: x[i], lanes)
+        np.testing.assert_array_equal(lane.hard_negatives, alone.hard_negatives)
+        jax.tree.map(
+            functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6), lane, alone
+        )
+
+
 def test_jit_is_no_jit():
     head, positives, negatives = toy()
     masks = classifier.draw_masks(jax.random.key(5), shape=(3, 10), num_units=5)
