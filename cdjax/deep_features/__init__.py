@@ -14,6 +14,7 @@ from cdjax.deep_features._extract import Backbone as Backbone
 from cdjax.deep_features._extract import check_params as check_params
 from cdjax.deep_features._extract import extract as extract
 from cdjax.deep_features._extract import layers_of as layers_of
+from cdjax.deep_features._resample import cut_regions as cut_regions
 from cdjax.deep_features._resample import resize as resize
 from cdjax.deep_features._shallow import FHOG_CHANNELS as FHOG_CHANNELS
 from cdjax.deep_features._shallow import fhog as fhog
@@ -29,6 +30,7 @@ __all__ = [
     "check_color_table",
     "check_params",
     "color_names",
+    "cut_regions",
     "extract",
     "extract_blocks",
     "fhog",
