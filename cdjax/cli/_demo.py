@@ -100,10 +100,10 @@ def _follow(name: str, num_frames: int, shown: tuple[int, ...]) -> _Run:
     import numpy as np
 
     import cdjax
-    from cdjax import trackers
     from cdjax.benchmark import _runner
     from cdjax.benchmark._synthetic import synthetic_frames
     from cdjax.boxes import iou
+    from cdjax.trackers._names import config_of
 
     tracker = cdjax.make(name, aux=True)
     truth: list[Any] = []
@@ -119,7 +119,7 @@ def _follow(name: str, num_frames: int, shown: tuple[int, ...]) -> _Run:
         if record.frame_index in shown:
             snapshots[record.frame_index] = _Snapshot(record.frame, record.box, record.aux)
         records.append(record._replace(frame=None, aux=None))
-    backbone, _, _, num_patches = trackers.backbone_of(name)
+    config: Any = config_of(name)
     boxes = np.stack([record.box for record in records])
     overlaps = iou(boxes.astype(np.float64), np.stack(truth).astype(np.float64))
     return _Run(
@@ -127,8 +127,8 @@ def _follow(name: str, num_frames: int, shown: tuple[int, ...]) -> _Run:
         boxes=boxes,
         overlaps=overlaps[1:],
         num_channels=records[-1].num_channels,
-        num_candidates=backbone.num_channels,
-        num_scales=num_patches - 1,  # the last one is for learning
+        num_candidates=config.backbone.num_channels,
+        num_scales=config.num_scales,
         fps=len(records) / sum(record.seconds for record in records),
         compile_s=sum(record.compile_seconds for record in records),
         snapshots=snapshots,

@@ -16,6 +16,7 @@ from cdjax.deep_features._extract import extract as extract
 from cdjax.deep_features._extract import layers_of as layers_of
 from cdjax.deep_features._mdnet import candidate_features as candidate_features
 from cdjax.deep_features._mdnet import maps_of as maps_of
+from cdjax.deep_features._resample import cut_regions as cut_regions
 from cdjax.deep_features._resample import resize as resize
 from cdjax.deep_features._shallow import FHOG_CHANNELS as FHOG_CHANNELS
 from cdjax.deep_features._shallow import fhog as fhog
@@ -32,6 +33,7 @@ __all__ = [
     "check_color_table",
     "check_params",
     "color_names",
+    "cut_regions",
     "extract",
     "extract_blocks",
     "fhog",

@@ -1,4 +1,4 @@
-"""Resizing of maps by area when shrinking and linearly when enlarging; no crops."""
+"""Maps at other sizes, and regions of them: by area when shrinking, linearly when enlarging."""
 
 import functools
 
@@ -35,6 +35,58 @@ def resize(
     for axis in sorted((0, 1), key=lambda i: out_hw[i] / hw[i]):
         maps = _resize_axis(maps, axis + 1, out_hw[axis])
     return maps
+
+
+def cut_regions(
+    maps: Float[Array, "h w c"],
+    shift: Float[Array, "2"],
+    sizes: Float[Array, "s 2"],
+    *,
+    out_hw: tuple[int, int],
+) -> Float[Array, "s h_out w_out c"]:
+    """Cuts regions of one centre out of maps and brings them to a grid, as `resize` does.
+
+    Fast feature pyramids [1]: the maps of a patch that is a little larger, smaller or elsewhere,
+    without that patch.
+
+    Args:
+      maps: any maps, channel last.
+      shift: (row, column) of the regions' centre from the centre of the maps, as fractions of their
+        height and width.
+      sizes: height and width of each region, as fractions of the maps'.
+      out_hw: rows and columns of the result, cells.
+
+    Returns:
+      The regions; the border is replicated beyond the maps.
+
+    References:
+      [1] Dollár et al., Fast feature pyramids for object detection, 2014. Differs: no correction
+        for the power law of the scales, which lie within a few percent.
+
+    >>> whole = cut_regions(jnp.arange(4.0).reshape(4, 1, 1), jnp.zeros(2), jnp.ones((1, 2)),
+    ...                     out_hw=(2, 1))
+    >>> whole[0, :, 0, 0].tolist()
+    [0.5, 2.5]
+    """
+    rows = _region_weights(maps.shape[0], out_hw[0], shift[0], sizes[:, 0])
+    cols = _region_weights(maps.shape[1], out_hw[1], shift[1], sizes[:, 1])
+    lines = jnp.einsum("sah,hwc->sawc", rows, maps)
+    return jnp.einsum("sbw,sawc->sabc", cols, lines)
+
+
+def _region_weights(
+    old: int, size: int, shift: Float[Array, ""], sizes: Float[Array, " s"]
+) -> Float[Array, "s size old"]:
+    """Shares of the pixels of one axis in the cells of regions."""
+    cell = sizes[:, None] * (old / size)
+    middle = old * (0.5 + shift) + cell * (np.arange(size, dtype=np.float32) - (size - 1) / 2)[None]
+    # A mean over a pixel's width is the linear interpolation between pixel centres.
+    half = jnp.maximum(cell, 1.0) / 2
+    inner = np.arange(1, old, dtype=np.float32)
+    starts, ends = np.append(-np.inf, inner), np.append(inner, np.inf)
+    low = jnp.maximum((middle - half)[:, :, None], starts[None, None].astype(np.float32))
+    high = jnp.minimum((middle + half)[:, :, None], ends[None, None].astype(np.float32))
+    return jnp.maximum(high - low, 0) / (2 * half)[:, :, None]
 
 
 def _resize_axis(

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -15,6 +16,7 @@ from cdjax.trackers._choose import choose_channels, fitting_room, require_distil
 from cdjax.trackers._config import DistillationConfig
 
 REGIONS = ("cf2", "box", "square")
+PYRAMIDS = ("image", "features")
 
 _FLAT_STD = 1e-3
 """Standard deviation of the strongest channel below which a region counts as flat; 0.05 and more
@@ -48,6 +50,10 @@ class DeepCDConfig(DistillationConfig):
       joint: one filter over all layers; else one a layer, fused by `layer_weights` (CF2).
       layer_weights: weight of each layer's response where `joint` is off, in the order of
         `layers`; equal by default.
+      pyramid: where the scales and the new template are cut out: of the "image", a patch each
+        through the network; or of the "features" of one patch, which costs a network call of one
+        patch a frame instead of one of `num_scales` + 1. The first two frames have patches of their
+        own in any case.
       scale_penalty: factor on the peaks of all scales but the middle one.
       scale_rate: share of the found change of scale that is applied.
 
@@ -72,6 +78,7 @@ class DeepCDConfig(DistillationConfig):
     joint: bool = True
     layer_weights: tuple[float, ...] | None = None
     num_scales: int = 3
+    pyramid: str = "image"
     scale_penalty: float = 0.98
     scale_rate: float = 1.0
     select: str = "swap"
@@ -90,6 +97,7 @@ class DeepCDConfig(DistillationConfig):
         super().__post_init__()
         require = self.require
         require(self.region in REGIONS, "region", f"use one of {', '.join(REGIONS)}")
+        require(self.pyramid in PYRAMIDS, "pyramid", f"use one of {', '.join(PYRAMIDS)}")
         require(0 <= self.learning_rate <= 1, "learning_rate", "use a number from 0 to 1")
         require(self.reg > 0, "reg", "use a positive number")
         require(self.sigma > 0, "sigma", "use a positive number")
@@ -129,7 +137,13 @@ class DeepCDConfig(DistillationConfig):
     @property
     def num_patches(self) -> int:
         """Patches that the network sees in a frame: the scales, then the new template."""
-        return self.num_scales + 1
+        return self.num_scales + 1 if self.pyramid == "image" else 1
+
+    @property
+    def fine_hw(self) -> tuple[int, int]:
+        """Rows and columns of the maps that a pyramid of features is cut out of, cells."""
+        # HOG on smaller cells would be other features.
+        return (self.grid, self.grid) if self.network == "hog" else (2 * self.grid, 2 * self.grid)
 
 
 class DeepCDState(NamedTuple):
@@ -169,6 +183,12 @@ class DeepCDState(NamedTuple):
     first_patches: Any
     key: Any
     diagnostics: Any
+
+
+_Look = Callable[
+    [Float[Array, "2"], Float[Array, "2"], Float[Array, " s"]], Float[Array, "s h w k"]
+]
+"""Maps of regions by their centre (x, y), their height and width, px, and factors of these."""
 
 
 class _Deepest(NamedTuple):
@@ -216,18 +236,23 @@ def build_deepcd(config: DeepCDConfig, deepest: _Deepest | None = None) -> Track
     middle = config.num_scales // 2
     factors = config.factors
 
-    def extract(params: Params, patches: Float[Array, "n p p ch"], channels: _Channels | None):
+    def extract(
+        params: Params,
+        patches: Float[Array, "n p p ch"],
+        channels: _Channels | None,
+        grid_hw: tuple[int, int] = hw,
+    ):
         """Maps of all candidates, or of the given channels."""
         if patches.shape[-1] == 1 and backbone.needs_weights:
             patches = jnp.broadcast_to(patches, (*patches.shape[:-1], 3))
         if channels is None:
-            return deep_features.extract(backbone, params, patches, grid_hw=hw)
+            return deep_features.extract(backbone, params, patches, grid_hw=grid_hw)
         used, num_last = backbone, None
         if channels.deepest is not None:
             num_layers, num_last = channels.deepest
             used = dataclasses.replace(backbone, layers=backbone.layers[:num_layers])
         return deep_features.extract(
-            used, params, patches, grid_hw=hw, selected=channels.selected, num_last=num_last
+            used, params, patches, grid_hw=grid_hw, selected=channels.selected, num_last=num_last
         )
 
     def compress(maps: Float[Array, "*n h w k"]) -> Float[Array, "*n h w k"]:
@@ -312,21 +337,42 @@ def build_deepcd(config: DeepCDConfig, deepest: _Deepest | None = None) -> Track
             model, new, learning_rate=config.learning_rate, update=config.update
         )
 
-    def detect(params, state, frame, channels, model, parts):
+    def look_at_image(params, frame, frame_hw, channels) -> _Look:
+        """Patches of a frame, each through the network."""
+
+        def look(middle, size, scales):
+            patches = crop.scale_pyramid(
+                frame,
+                middle,
+                size,
+                scales,
+                out_hw=patch_hw,
+                frame_hw=frame_hw,
+                supersample=config.supersample,
+            )
+            return extract(params, patches, channels)
+
+        return look
+
+    def look_at_features(params, state, frame, channels) -> _Look:
+        """Regions of the maps of the search region."""
+        patch, first, whole = search_patch(state, frame), centre(state.box), region_hw(state)
+        maps = extract(params, patch[None], channels, config.fine_hw)[0]
+
+        def look(middle, size, scales):
+            shift = (middle - first)[::-1] / whole
+            sizes = scales[:, None] * (size / whole)[None]
+            return deep_features.cut_regions(maps, shift, sizes, out_hw=hw)
+
+        return look
+
+    def detect(look: _Look, state, channels, model, parts):
         """Searches the scale pyramid; returns the state with its new box, and what was seen."""
-        patches = crop.scale_pyramid(
-            frame,
-            centre(state.box),
-            region_hw(state),
-            jnp.asarray(factors),
-            out_hw=patch_hw,
-            frame_hw=state.frame_hw,
-            supersample=config.supersample,
-        )
+        maps = look(centre(state.box), region_hw(state), jnp.asarray(factors))
         response = filters.respond_dcf(
             model,
             state.label_f,
-            spectra(extract(params, patches, channels), channels),
+            spectra(maps, channels),
             hw=hw,
             segments=parts,
             num_channels=channels.per_segment,
@@ -418,9 +464,13 @@ def build_deepcd(config: DeepCDConfig, deepest: _Deepest | None = None) -> Track
     def track_on(params: Params, state: DeepCDState, frame: Shaped[Array, "H W ch"]):
         """A frame with the channels in use."""
         channels, parts = in_use(state), parts_of(state)
-        state, output, response = detect(params, state, frame, channels, state.model, parts)
-        patch = search_patch(state, frame)
-        template_f = spectra(extract(params, patch[None], channels), channels)[0]
+        if config.pyramid == "image":
+            look = look_at_image(params, frame, state.frame_hw, channels)
+        else:
+            look = look_at_features(params, state, frame, channels)
+        state, output, response = detect(look, state, channels, state.model, parts)
+        template = look(centre(state.box), region_hw(state), jnp.ones(1))
+        template_f = spectra(template, channels)[0]
         new = train(template_f, channels, parts)
         state = state._replace(model=blend(state.model, new))
         return state, with_aux(state, output, response, template_f)
@@ -433,7 +483,8 @@ def build_deepcd(config: DeepCDConfig, deepest: _Deepest | None = None) -> Track
         channels = _Channels(None, offset, gain, jnp.full(1, num_all, jnp.float32))
         first_f = spectra(first_maps[:1], channels)[0]
         model = train(first_f, channels, whole)
-        state, output, response = detect(params, state, frame, channels, model, whole)
+        look = look_at_image(params, frame, state.frame_hw, None)
+        state, output, response = detect(look, state, channels, model, whole)
 
         patches = jnp.stack([search_patch(state, frame), object_patch(state, frame)])
         second_maps = extract(params, patches, None)

@@ -2,7 +2,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cdjax.deep_features import resize
+from cdjax.deep_features import cut_regions, resize
 
 
 def reference(line, size):
@@ -53,3 +53,43 @@ def test_constants_stay():
 
 def test_one_cell_spreads():
     np.testing.assert_array_equal(resize(jnp.ones((1, 1, 1, 2)), (3, 4)), 1.0)
+
+
+@pytest.mark.parametrize("out_hw", [(3, 4), (7, 5), (12, 9), (31, 20)])
+def test_the_whole_region_is_the_resized_map(out_hw):
+    maps = jnp.asarray(np.random.default_rng(2).normal(size=(12, 9, 3)), jnp.float32)
+    whole = cut_regions(maps, jnp.zeros(2), jnp.ones((1, 2)), out_hw=out_hw)
+    np.testing.assert_allclose(whole, resize(maps[None], out_hw), atol=5e-6)
+
+
+def region(line, size, shift, share):
+    """One axis by the definition in float64: means of the line, its ends drawn out."""
+    old = len(line)
+    cell = share * old / size
+    half = max(cell, 1) / 2
+    middles = old / 2 + shift * old + (np.arange(size) - (size - 1) / 2) * cell
+    fine = 1 + 2 * np.arange(2000)[None] / 2000 - 1  # midpoints of slices, from 0 to 2
+    places = middles[:, None] + (fine + 1 / 2000 - 1) * half
+    return line[np.floor(places).astype(int).clip(0, old - 1)].mean(1)
+
+
+@pytest.mark.parametrize("size", [3, 8, 17])
+def test_regions_are_means_of_what_their_cells_cover(size):
+    line = np.random.default_rng(3).normal(size=16)
+    maps = jnp.asarray(np.outer(line, np.ones(2))[:, :, None], jnp.float32)
+    sizes = jnp.array([[0.9, 1.0], [1.1, 1.0]], jnp.float32)
+    for shift in (0.0, 0.13, -0.4):
+        found = cut_regions(maps, jnp.array([shift, 0.0]), sizes, out_hw=(size, 2))
+        for lines, share in zip(found[:, :, 0, 0], (0.9, 1.1), strict=True):
+            np.testing.assert_allclose(lines, region(line, size, shift, share), atol=5e-3)
+    turned = cut_regions(
+        maps.transpose(1, 0, 2), jnp.array([0.0, 0.13]), sizes[:, ::-1], out_hw=(2, size)
+    )
+    upright = cut_regions(maps, jnp.array([0.13, 0.0]), sizes, out_hw=(size, 2))
+    np.testing.assert_allclose(turned, upright.transpose(0, 2, 1, 3), atol=1e-6)
+
+
+def test_a_region_may_lie_outside():
+    maps = jnp.arange(16, dtype=jnp.float32).reshape(4, 4, 1)
+    outside = cut_regions(maps, jnp.array([-2.0, 9.0]), jnp.ones((1, 2)), out_hw=(4, 4))
+    np.testing.assert_array_equal(outside, 3.0)

@@ -1,5 +1,6 @@
 """DeepCD and CF2 as wholes: against NumPy, against each other, and what distillation keeps."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -513,3 +514,58 @@ def test_aux_changes_no_box():
     assert plain.aux == ()
     np.testing.assert_allclose(told.box, plain.box, atol=1e-3)
     assert told.aux["mask"].all()
+
+
+FEATURES = f"{DEEPCD_V32},pyramid=features"
+
+
+def convolved_patches(jaxpr):
+    """Numbers of patches that go through the convolutions of a program."""
+    found = []
+    for eqn in jaxpr.eqns:
+        if eqn.primitive.name == "conv_general_dilated":
+            found.append(eqn.invars[0].aval.shape[0])
+        for part in jax.tree.leaves(
+            list(eqn.params.values()), is_leaf=lambda x: hasattr(x, "jaxpr") or hasattr(x, "eqns")
+        ):
+            inner = getattr(part, "jaxpr", part)
+            if hasattr(inner, "eqns"):
+                found += convolved_patches(inner)
+    return found
+
+
+@pytest.mark.parametrize(("name", "patches"), [(DEEPCD_V32, {1, 3}), (FEATURES, {1})])
+def test_a_pyramid_of_features_convolves_one_patch(name, patches):
+    frames, boxes = video(1)
+    tracker = programs(name)
+    states, _ = tracker.loop(frames[:2], boxes[0])
+    compact, state = tracker.tracker.compact(states[0])
+    jaxpr = jax.make_jaxpr(compact.step)(tracker.params, state, frames[2]).jaxpr
+    assert set(convolved_patches(jaxpr)) == patches
+
+
+def test_a_pyramid_of_features_sees_what_patches_see():
+    frames, boxes = video(1)
+    seen = {}
+    for name in (DEEPCD_V32, FEATURES):
+        tracker = programs(name, aux=True)
+        states, outputs = tracker.loop(frames, boxes[0])
+        seen[name] = states[0], outputs
+    (state, by_patches), (other, by_features) = seen[DEEPCD_V32], seen[FEATURES]
+    # The second frame distils, from patches.
+    np.testing.assert_array_equal(other.selected, state.selected)
+    np.testing.assert_allclose(other.gain, state.gain, rtol=1e-4)
+    np.testing.assert_allclose(by_features.box, by_patches.box, atol=1.0)
+    # The template, at another place and size, is from the maps of the search region.
+    one, two = (np.asarray(x.aux["features"][1]) for x in (by_patches, by_features))
+    assert np.corrcoef(one.ravel(), two.ravel())[0, 1] > 0.9
+
+
+def test_a_pyramid_of_features_has_the_template_of_a_patch_where_nothing_moves():
+    frames, boxes = video(1)
+    still = [frames[0]] * 3
+    one, two = (
+        programs(name, aux=True, num_scales=1).loop(still, boxes[0])[1].aux["features"][1]
+        for name in (DEEPCD_V32, FEATURES)
+    )
+    np.testing.assert_allclose(one, two, atol=1e-3 * np.abs(one).max())
