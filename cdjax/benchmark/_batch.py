@@ -272,8 +272,8 @@ class _Batch:
         start = time.perf_counter()
         for slot, state in joining.items():
             self._slots.put(slot, state)
-        outputs, compiled = self._slots.step(frames, counts)
-        return outputs._replace(aux=()), time.perf_counter() - start - compiled, compiled
+        outputs, compiled = self._slots.step(frames, counts, aux=False)
+        return outputs, time.perf_counter() - start - compiled, compiled
 
     def _deliver(self, chunk: _Chunk) -> Iterator[tuple[Job, Exception | None]]:
         """Hands on the records of a chunk; yields lanes that are over."""

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 
+from cdjax._errors import InputError
 from cdjax._types import Array, Bool, Float, Int
 
 
@@ -38,6 +39,8 @@ def start_ring(
     Returns:
       The memory of one frame.
     """
+    if features.shape[0] < per_frame:
+        raise InputError(f"{features.shape[0]} first samples: give per_frame={per_frame} or more")
     spare = (num_slots - 1) * per_frame
     frames = jnp.where(valid, 0, -1).astype(jnp.int32)
 
@@ -73,6 +76,10 @@ def store_frame(
       that lie too far back.
     """
     count = features.shape[0]
+    if count * num_slots > ring.frames.size:
+        raise InputError(
+            f"{count} samples in each of {num_slots} slots: the memory has {ring.frames.size} rows"
+        )
     rows = ring.num_frames % num_slots * count + jnp.arange(count, dtype=jnp.int32)
     # Writes beyond the end are dropped; choosing between old and new rows would copy the memory.
     rows = jnp.where(accept, rows, ring.frames.size)

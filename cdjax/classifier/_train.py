@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from cdjax._errors import InputError
 from cdjax._types import Array, Bool, Float, Int, Number, Params
 from cdjax.classifier._head import DropoutMasks, score
 
@@ -95,6 +96,8 @@ def train_head(
       [1] Nam and Han, Learning multi-domain convolutional networks, 2016; step as in py-MDNet's
         `train`.
     """
+    if num_hard > neg_index.shape[1]:
+        raise InputError(f"num_hard={num_hard}: use at most the {neg_index.shape[1]} candidates")
     rates = {name: 1.0 if name != "fc6" else last_rate_factor for name in head}
     num_pos = pos_index.shape[1]
     labels = (jnp.arange(num_pos + num_hard) < num_pos).astype(jnp.int32)

@@ -223,6 +223,8 @@ def _prepare(name: str, weights: str | None, params: Any, frames: list[Any], box
             config.block_sides[-1],
             config.block_sides[-1],
         )  # its response is finer than HOG's cells
+    if isinstance(config, trackers.DeepCDConfig) and config.pyramid == "features":
+        grid_hw = config.fine_hw
     patches = jax.device_put(_patches(frames, num_patches, patch_px))
     extract = functools.partial(deep_features.extract, backbone, grid_hw=grid_hw)
     bare, _ = _compile(extract, params, patches)

@@ -22,7 +22,8 @@ def box_overlaps(boxes: Float[Array, "n 4"], box: Box) -> Float[Array, " n"]:
     low = jnp.maximum(boxes[:, :2], box[None, :2])
     high = jnp.minimum(boxes[:, :2] + boxes[:, 2:], (box[:2] + box[2:])[None])
     inside = jnp.prod(jnp.maximum(high - low, 0.0), axis=1)
-    return inside / (jnp.prod(boxes[:, 2:], axis=1) + jnp.prod(box[2:]) - inside)
+    union = jnp.prod(boxes[:, 2:], axis=1) + jnp.prod(box[2:]) - inside
+    return inside / jnp.maximum(union, 1e-6)
 
 
 def regression_samples(
@@ -118,7 +119,7 @@ def draw_boxes(
     else:
         middle = box[None, :2] + box[None, 2:] / 2
         centre = middle + trans * box[2:].mean() * noise(place, (total, 2))
-    wh = jnp.clip(wh, 10.0, image - 10)
+    wh = jnp.clip(wh, 10.0, jnp.maximum(image - 10, jnp.minimum(image, 10.0)))
     low, high = (wh / 2, image - wh / 2 - 1) if inside else (0.0, image)
     boxes = jnp.concatenate([jnp.clip(centre, low, high) - wh / 2, wh], axis=1)
     if overlap is None:

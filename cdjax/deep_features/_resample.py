@@ -82,6 +82,7 @@ def _region_weights(
     middle = old * (0.5 + shift) + cell * (np.arange(size, dtype=np.float32) - (size - 1) / 2)[None]
     # A mean over a pixel's width is the linear interpolation between pixel centres.
     half = jnp.maximum(cell, 1.0) / 2
+    middle = jnp.clip(middle, -half, old + half)  # beyond, all is border, and differences round
     inner = np.arange(1, old, dtype=np.float32)
     starts, ends = np.append(-np.inf, inner), np.append(inner, np.inf)
     low = jnp.maximum((middle - half)[:, :, None], starts[None, None].astype(np.float32))

@@ -21,9 +21,9 @@ from cdjax.trackers._base import Tracker, TrackOutput
 class StreamPool:
     """Tracks up to `slots` targets, in videos of their own or together in one.
 
-    All targets whose frames are at hand advance in one call of one compiled program. A target has
-    the boxes that it would have alone: bit for bit on CPUs, elsewhere to rounding. Where
-    several targets share a video, give them the same array: it is moved to the device once.
+    All targets whose frames are at hand advance in one call of a program on each device. A target
+    has the boxes that it would have alone: bit for bit on CPUs, elsewhere to rounding. Where
+    several targets share a video, give them the same array: it is moved to each device once.
 
     A tracker that distils holds arrays for all of its candidates, unless its `num_channels` says
     how many it keeps: give it, as in "DeepCD-V-11+12+21:num_channels=96".

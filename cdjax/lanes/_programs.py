@@ -3,7 +3,8 @@
 import functools
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import jax
@@ -12,7 +13,7 @@ _MAX_PROGRAMS = 64
 
 
 class Programs:
-    """Compiled programs by function and argument shapes; the oldest make room."""
+    """Compiled programs by function and argument shapes; those not used for longest make room."""
 
     def __init__(self, size: int = _MAX_PROGRAMS):
         """Starts empty.
@@ -21,8 +22,8 @@ class Programs:
           size: how many are kept.
         """
         self._size = size
-        self._held: dict[Any, _Program] = {}
-        self._lock = threading.Lock()
+        self._held: dict[Any, Callable[..., Any]] = {}
+        self._lock = threading.Lock()  # lanes alone and the batch compile on threads of their own
 
     def compiled(
         self, fn: Callable[..., Any], *args: Any, donate: tuple[int, ...] = ()
@@ -37,39 +38,55 @@ class Programs:
         Returns:
           The program, and the seconds its making took.
         """
-        leaves, treedef = jax.tree.flatten(args)
-        places = tuple(getattr(leaf, "sharding", None) for leaf in leaves)
-        default = jax.config.values["jax_default_device"]
-        key = (fn, treedef, tuple(jax.typeof(leaf) for leaf in leaves), places, default)
+        (program,), seconds = self.compiled_each([(fn, args)], donate=donate)
+        return program, seconds
+
+    def compiled_each(
+        self,
+        calls: Sequence[tuple[Callable[..., Any], tuple[Any, ...]]],
+        *,
+        donate: tuple[int, ...],
+    ) -> tuple[list[Callable[..., Any]], float]:
+        """Returns the programs of several calls, which are compiled at the same time.
+
+        Args:
+          calls: functions and arguments, see `compiled`.
+          donate: as there.
+
+        Returns:
+          The programs, and the seconds their making took.
+        """
+        keys = [_key_of(fn, args) for fn, args in calls]
         with self._lock:
-            held = self._held.get(key)
-            if held is None:
-                while len(self._held) >= self._size:
-                    self._held.pop(next(iter(self._held)))
-                held = self._held[key] = _Program()
-        return held.compiled(fn, args, donate)
-
-
-class _Program:
-    """A program that the first who needs it compiles, while others that need it wait."""
-
-    def __init__(self):
-        self._lock = threading.Lock()
-        self._program: Callable[..., Any] | None = None
-
-    def compiled(
-        self, fn: Callable[..., Any], args: tuple[Any, ...], donate: tuple[int, ...]
-    ) -> tuple[Callable[..., Any], float]:
-        with self._lock:
-            if self._program is not None:
-                return self._program, 0.0
             start = time.perf_counter()
-            # A function of its own: jax keeps programs as long as their function lives, and a
-            # tracker lives on. Each holds some 340 memory maps, of which Linux grants a process
-            # 65 530.
-            own = functools.partial(fn)
-            self._program = jax.jit(own, donate_argnums=donate).lower(*args).compile()
-            return self._program, time.perf_counter() - start
+            # Traced here, since jax's contexts, of precision for one, are a thread's own. Functions
+            # of their own: jax keeps programs as long as their function lives, and a tracker lives
+            # on. Each holds some 340 memory maps, of which Linux grants a process 65 530.
+            lowered = {
+                key: jax.jit(functools.partial(fn), donate_argnums=donate).lower(*args)
+                for key, (fn, args) in zip(keys, calls, strict=True)
+                if key not in self._held
+            }
+            if lowered:
+                with ThreadPoolExecutor(len(lowered)) as threads:
+                    made = list(threads.map(lambda one: one.compile(), lowered.values()))
+                self._held.update(zip(lowered, made, strict=True))
+            seconds = time.perf_counter() - start if lowered else 0.0
+            found = [self._held.pop(key) for key in dict.fromkeys(keys)]
+            self._held.update(zip(dict.fromkeys(keys), found, strict=True))
+            found = [self._held[key] for key in keys]
+            while len(self._held) > self._size:
+                self._held.pop(next(iter(self._held)))
+            return found, seconds
+
+
+def _key_of(fn: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+    """What a program depends on."""
+    leaves, treedef = jax.tree.flatten(args)
+    places = tuple(getattr(leaf, "sharding", None) for leaf in leaves)
+    names = ("jax_default_device", "jax_default_matmul_precision", "jax_enable_x64")
+    settings = tuple(getattr(jax.config, name) for name in names)  # with those of contexts
+    return fn, treedef, tuple(jax.typeof(leaf) for leaf in leaves), places, settings
 
 
 @functools.lru_cache(maxsize=_MAX_PROGRAMS)

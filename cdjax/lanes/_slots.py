@@ -1,4 +1,4 @@
-"""A fixed number of places for targets, which one compiled program tracks."""
+"""A fixed number of places for targets, tracked by a compiled program on each device."""
 
 import functools
 import itertools
@@ -17,7 +17,8 @@ from cdjax.lanes._step_lanes import step_at_once, step_in_turn
 from cdjax.trackers._base import Tracker, TrackOutput
 
 _AXIS = "lanes"
-_MAX_PARTS = 16  # each compiles and holds a program of its own
+MAX_PARTS = 16
+"""Most devices that lanes in turn are spread over: each compiles and holds a program of its own."""
 
 
 @functools.lru_cache(maxsize=64)
@@ -72,22 +73,23 @@ class _Part:
     def take(self, slot: int) -> Any:
         return _take(self._states, np.int32(slot))
 
-    def step(
+    def call(
         self, frames: np.ndarray, counts: np.ndarray, index: tuple[Any, ...]
-    ) -> tuple[TrackOutput, float]:
-        """Outputs in host memory, and the seconds that compilation took."""
+    ) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        """The function that steps, and its arguments."""
         shared = frames.shape[0] < self.num
-        args = (
+        return _program_of(self._tracker, self._mesh, at_once=bool(index)), (
             self._params,
             self._states,
             jax.device_put(frames, self._everywhere if shared else self._lanes),
             jax.device_put(counts, self._lanes),
             *index,
         )
-        run = _program_of(self._tracker, self._mesh, at_once=bool(index))
-        program, seconds = programs.compiled(run, *args, donate=(1,))
+
+    def run(self, program: Callable[..., Any], args: tuple[Any, ...], aux: bool) -> TrackOutput:
+        """Steps; returns outputs in host memory."""
         self._states, outputs = program(*args)
-        return jax.device_get(outputs), seconds
+        return jax.device_get(outputs if aux else outputs._replace(aux=()))
 
 
 class Slots:
@@ -133,7 +135,7 @@ class Slots:
             self.devices = tuple(devices[: _most_divisor(num, len(devices))])
             meshes = [self.devices]
         else:
-            self.devices = tuple(devices[: min(num, _MAX_PARTS)])
+            self.devices = tuple(devices[: min(num, MAX_PARTS)])
             meshes = [(device,) for device in self.devices]
         self._frame_index = np.zeros(num, np.int32)
         edges = [num * at // len(meshes) for at in range(len(meshes) + 1)]
@@ -174,7 +176,9 @@ class Slots:
           slot: which.
         """
         part, at = self._place(slot)
-        return part.take(at)._replace(frame_index=jnp.int32(self._frame_index[slot]))
+        state = part.take(at)._replace(frame_index=np.int32(self._frame_index[slot]))
+        # In one place, so that states of several slots can be worked with together.
+        return jax.device_put(state, self.devices[0])
 
     def phase(self, slot: int) -> int:
         """Returns what of a slot's frame index a step depends on; see `Tracker.cycle`.
@@ -184,12 +188,15 @@ class Slots:
         """
         return phase_of(self.tracker, int(self._frame_index[slot]))
 
-    def step(self, frames: np.ndarray, counts: Mapping[int, int]) -> tuple[TrackOutput, float]:
+    def step(
+        self, frames: np.ndarray, counts: Mapping[int, int], *, aux: bool = True
+    ) -> tuple[TrackOutput, float]:
         """Tracks through the next frames.
 
         Args:
           frames: uint8 [num, t, H, W, 3], or [1, t, H, W, 3] of a video that all share.
           counts: how many of them each slot takes; 0 for slots that are not named.
+          aux: whether outputs keep their diagnostics.
 
         Returns:
           Outputs [num, t, ...] in host memory, zero or without meaning beyond the counts, and the
@@ -208,13 +215,22 @@ class Slots:
                 raise ValueError(f"slots at once must be in phase, these are at {sorted(phases)}")
             index = (np.int32(phases.pop() if phases else 0),)
 
-        def work(part: _Part, some: slice) -> tuple[TrackOutput, float]:
-            return part.step(frames if frames.shape[0] == 1 else frames[some], each[some], index)
+        calls = [
+            part.call(frames if frames.shape[0] == 1 else frames[some], each[some], index)
+            for part, some in zip(self._parts, self._ranges, strict=True)
+        ]
+        # All are compiled before any runs: what fails there has moved no target.
+        ready, seconds = programs.compiled_each(calls, donate=(1,))
+
+        def work(at: int) -> TrackOutput:
+            outputs = self._parts[at].run(ready[at], calls[at][1], aux)
+            some = self._ranges[at]
+            self._frame_index[some] += each[some]
+            return outputs
 
         spread = map if self._threads is None else self._threads.map
-        outputs, seconds = zip(*spread(work, self._parts, self._ranges), strict=True)
-        self._frame_index += each
-        return jax.tree.map(lambda *leaves: np.concatenate(leaves), *outputs), max(seconds)
+        outputs = list(spread(work, range(len(self._parts))))
+        return jax.tree.map(lambda *leaves: np.concatenate(leaves), *outputs), seconds
 
 
 def phase_of(tracker: Tracker, frame_index: int) -> int:

@@ -48,6 +48,9 @@ def fit_box_regression(
     """
     weight = valid.astype(jnp.float32)[:, None]
     count = jnp.maximum(weight.sum(), 1.0)
+    # Rows that do not count may hold anything, as padding does.
+    boxes = jnp.where(valid[:, None], boxes, jnp.array([0.0, 0.0, 1.0, 1.0])[None])
+    features = jnp.where(valid[:, None], features, 0.0)
     shift = (target[:2] + target[2:] / 2)[None] - boxes[:, :2] - boxes[:, 2:] / 2
     aims = jnp.concatenate([shift / boxes[:, 2:], jnp.log(target[None, 2:] / boxes[:, 2:])], axis=1)
     feature_mean = (features * weight).sum(0) / count
@@ -90,5 +93,5 @@ def regress_boxes(
     found = found + regression.intercept[None]
     centre = boxes[:, :2] + boxes[:, 2:] / 2 + found[:, :2] * boxes[:, 2:]
     wh = boxes[:, 2:] * jnp.exp(found[:, 2:])
-    room = frame_hw[::-1].astype(jnp.float32)[None] - boxes[:, :2]
+    room = jnp.maximum(frame_hw[::-1].astype(jnp.float32)[None] - boxes[:, :2], 1.0)
     return jnp.concatenate([jnp.maximum(centre - wh / 2, 0.0), jnp.minimum(wh, room)], axis=1)

@@ -51,9 +51,8 @@ class DeepCDConfig(DistillationConfig):
       layer_weights: weight of each layer's response where `joint` is off, in the order of
         `layers`; equal by default.
       pyramid: where the scales and the new template are cut out: of the "image", a patch each
-        through the network; or of the "features" of one patch, which costs a network call of one
-        patch a frame instead of one of `num_scales` + 1. The first two frames have patches of their
-        own in any case.
+        through the network; or of the "features" of one patch instead of `num_scales` + 1. The
+        first frame, and the one that distils, have patches of their own in any case.
       scale_penalty: factor on the peaks of all scales but the middle one.
       scale_rate: share of the found change of scale that is applied.
 

@@ -3,8 +3,10 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from cdjax import classifier
+from cdjax._errors import InputError
 
 SLOTS, PER_FRAME, FIRST = 4, 3, 8
 store = jax.jit(functools.partial(classifier.store_frame, num_slots=SLOTS))
@@ -53,6 +55,13 @@ def test_first_frame_may_have_no_more_than_the_others():
     ring = classifier.start_ring(*samples(0, PER_FRAME), num_slots=SLOTS, per_frame=PER_FRAME)
     assert ring.features.shape == (SLOTS * PER_FRAME, 2)
     assert listed(ring, SLOTS) == [(0, 0), (0, 1), (0, 2)]
+
+
+def test_wrong_numbers_of_samples_are_refused():
+    with pytest.raises(InputError, match=f"per_frame={PER_FRAME}"):
+        classifier.start_ring(*samples(0, PER_FRAME - 1), num_slots=SLOTS, per_frame=PER_FRAME)
+    with pytest.raises(InputError, match="the memory has"):
+        store(start(), *samples(1, FIRST))
 
 
 def test_training_draws_from_the_ring():

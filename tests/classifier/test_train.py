@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from cdjax import classifier
+from cdjax._errors import InputError
 
 STATIC = ("optimiser", "num_hard")
 train_head = jax.jit(classifier.train_head, static_argnames=STATIC)
@@ -294,3 +295,20 @@ def test_stream_of_a_part_is_fair():
 def test_stream_without_rows_is_row_0():
     stream = index_stream(jax.random.key(0), jnp.zeros(5, bool), num_iters=2, batch=3)
     np.testing.assert_array_equal(stream, np.zeros((2, 3), np.int32))
+
+
+def test_more_hard_negatives_than_candidates_are_refused():
+    features, rows = jnp.zeros((4, 6)), jnp.zeros((1, 4), jnp.int32)
+    head = classifier.init_head(jax.random.key(0), num_features=6, num_units=3)
+    optimiser = classifier.head_optimiser()
+    with pytest.raises(InputError, match="num_hard=96: use at most the 4"):
+        classifier.train_head(
+            head,
+            optimiser.init(head),
+            features,
+            features,
+            rows,
+            rows,
+            optimiser=optimiser,
+            learning_rate=1e-3,
+        )

@@ -143,6 +143,24 @@ def test_sizes_are_limited():
     assert found[:, 3].max() == 230
 
 
+@pytest.mark.parametrize("hw", [(8, 100), (12, 12), (1, 1)])
+def test_frames_smaller_than_the_least_box(hw):
+    for inside in (False, True):
+        found, _ = crop.draw_boxes(
+            jax.random.key(0),
+            jnp.array([2.0, 2.0, 5.0, 5.0]),
+            jnp.array(hw, jnp.int32),
+            kind="uniform",
+            num=20,
+            trans=2.0,
+            scale=1.6,
+            inside=inside,
+        )
+        found = np.asarray(found)
+        assert (found[:, 2:] > 0).all()
+        assert (found[:, 2:] <= np.array(hw)[::-1]).all()
+
+
 def test_short_sets_repeat_and_say_so():
     """Of 20 draws a few overlap enough."""
     found, valid = draw("box regression", num=20, oversample=1)

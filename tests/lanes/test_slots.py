@@ -15,6 +15,7 @@ from tracker_cases import ECO_HC, HW, all_finite, at, jit, programs, video
 
 import cdjax
 from cdjax.lanes import Slots, step_at_once, step_in_turn
+from cdjax.lanes._programs import Programs
 from cdjax.lanes._slots import phase_of
 
 SHORT = ECO_HC.replace("num_slots=4", "num_slots=4,skip_after=4,train_gap=2")
@@ -159,6 +160,9 @@ for at_once in (False, True):
         frames = np.stack([frames[1:] for frames, _ in videos])
         outputs, _ = slots.step(frames, dict.fromkeys(range(4), 6))
         found[f"{at_once} {count}"] = [len(slots.devices), outputs.box.tolist()]
+        one, two = slots.take(0), slots.take(3)
+        assert (one.box - two.box).shape == (4,), "states of several devices lie in one place"
+        assert int(two.frame_index) == 6
 print(json.dumps(found))
 """
 
@@ -180,6 +184,46 @@ def test_lanes_spread_over_devices_equal_those_of_one():
             np.testing.assert_allclose(boxes, one, atol=0.02)
         else:
             np.testing.assert_array_equal(boxes, one)
+
+
+def test_a_program_that_cannot_be_made_moves_no_target(monkeypatch):
+    tracker, states, videos = start("CF2-H", (1, 2))
+    slots = Slots(tracker.tracker, {}, states[0], num=2, devices=jax.devices() * 2, at_once=False)
+
+    def fail(*_, **__):
+        raise MemoryError("no room")
+
+    frames = np.stack([frames[1:2] for frames in videos])
+    with monkeypatch.context() as patched:
+        patched.setattr("cdjax.lanes._slots.programs.compiled_each", fail)
+        with pytest.raises(MemoryError):
+            slots.step(frames, {0: 1, 1: 1})
+    assert [int(slots.take(slot).frame_index) for slot in (0, 1)] == [0, 0]
+    outputs, _ = slots.step(frames, {0: 1, 1: 1}, aux=False)
+    assert outputs.aux == ()
+    assert all_finite(outputs)
+
+
+def test_programs_are_kept_by_their_last_use_and_by_precision():
+    held = Programs(2)
+    functions = [lambda x, i=i: x @ x + i for i in range(3)]
+    square = jnp.ones((2, 2))
+    first, second, third = functions
+    one, _ = held.compiled(first, square)
+    held.compiled(second, square)
+    assert held.compiled(first, square) == (one, 0.0)
+    held.compiled(third, square)  # in place of the second
+    assert held.compiled(first, square) == (one, 0.0)
+    with jax.default_matmul_precision("float32"):
+        assert held.compiled(first, square)[0] is not one
+
+    def fail(x):
+        raise ValueError("not traced")
+
+    kept, _ = held.compiled(first, square)
+    with pytest.raises(ValueError, match="not traced"):
+        held.compiled(fail, square)
+    assert held.compiled(first, square) == (kept, 0.0)
 
 
 def test_at_once_as_many_devices_as_divide_the_slots():

@@ -101,9 +101,13 @@ def test_dual_is_the_primal():
 def test_invalid_samples_change_nothing():
     features, boxes, target = toy()
     valid = jnp.arange(30) < 20
-    spoilt = features.at[20:].set(1e3), boxes.at[20:].multiply(3.0)
-    a, b = fit(features, boxes, target, valid), fit(*spoilt, target, valid)
-    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-8), a, b)
+    expected = fit(features, boxes, target, valid)
+    close = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-8)
+    for spoilt in (
+        (features.at[20:].set(1e3), boxes.at[20:].multiply(3.0)),
+        (features.at[20:].set(jnp.nan), boxes.at[20:].set(0.0)),
+    ):
+        jax.tree.map(close, fit(*spoilt, target, valid), expected)
     nothing = fit(features, boxes, target, jnp.zeros(30, bool))
     assert all(float(jnp.abs(x).max()) == 0 for x in nothing)
 
