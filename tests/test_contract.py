@@ -36,7 +36,7 @@ CF2 = ["CF2-H", "CF2-H:num_scales=3", CF2_V]
 CACF = ["CACF:num_scales=3,subcell=true", "CACF:form=joint"]
 DISTILLING = [
     "DeepCD-H",
-    "DeepCD-H:num_channels=12",
+    "DeepCD-H:num_channels=12,pyramid=features",
     "DeepCD-H:select=exact",
     "DeepCD-H:select=random",
     DEEPCD_V32,

@@ -17,7 +17,7 @@ NUM_FRAMES = 7
 CF2_V = "CF2-V-11+12+21:patch_px=48,grid=12"
 DEEPCD_V = "DeepCD-V-11+12+21:patch_px=48,grid=12"
 DEEPCD_V32 = f"{DEEPCD_V},num_channels=32"
-DEEPCD_S = "DeepCD-S-Fire2:patch_px=64,grid=12,num_channels=16,pyramid=features"
+DEEPCD_S = "DeepCD-S-Fire2:patch_px=64,grid=12,num_channels=16"
 ECO_HC = "ECO-HC:sample_px=102,num_slots=4,init_rounds=5,whole=false"
 ECO_HC_CD = ECO_HC.replace("HC", "HC-CD")
 ECO_CD_S = (

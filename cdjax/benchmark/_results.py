@@ -53,6 +53,8 @@ def check_writable(path: Path, *, renamed: bool = False) -> None:
     place = Path(os.path.realpath(path))  # a link stays, also one that leads nowhere
     if renamed:
         check_writable(part_of(renamed_onto(path)))
+        if not os.path.lexists(path):
+            return  # not made, even for a moment: killed then, we would leave an empty result
     elif place.is_fifo():
         raise InputError(f"{path}: is a pipe; give the name of a file")
     existed = path.exists()

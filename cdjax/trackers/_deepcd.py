@@ -52,7 +52,9 @@ class DeepCDConfig(DistillationConfig):
         `layers`; equal by default.
       pyramid: where the scales and the new template are cut out: of the "image", a patch each
         through the network; or of the "features" of one patch instead of `num_scales` + 1. The
-        first frame, and the one that distils, have patches of their own in any case.
+        first frame, and the one that distils, have patches of their own in any case. Zero padding
+        marks the border of that patch, so without any contrast (a black video) a network's scale
+        may drift.
       scale_penalty: factor on the peaks of all scales but the middle one.
       scale_rate: share of the found change of scale that is applied.
 
