@@ -410,7 +410,14 @@ def test_hard_scenes_stay_finite(name, scene):
     assert np.all(sides <= 1.001 * np.maximum(first, HW[::-1]))
 
 
-@pytest.mark.parametrize("name", NAMES)
+# Zero padding marks the border of the patch, which each scale sees elsewhere.
+DRIFTS = pytest.param(
+    f"{DEEPCD_S},pyramid=features",
+    marks=pytest.mark.xfail(strict=True, reason="border of the patch in the maps: BUILD_NOTES"),
+)
+
+
+@pytest.mark.parametrize("name", [*NAMES, DRIFTS])
 def test_black_video_keeps_its_box(name):
     frames, box = black()
     _, outputs = programs(name).scan(frames, box)
