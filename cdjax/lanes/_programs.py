@@ -72,8 +72,8 @@ class Programs:
                     made = list(threads.map(lambda one: one.compile(), lowered.values()))
                 self._held.update(zip(lowered, made, strict=True))
             seconds = time.perf_counter() - start if lowered else 0.0
-            found = [self._held.pop(key) for key in dict.fromkeys(keys)]
-            self._held.update(zip(dict.fromkeys(keys), found, strict=True))
+            for key in keys:
+                self._held[key] = self._held.pop(key)  # to the end: used last
             found = [self._held[key] for key in keys]
             while len(self._held) > self._size:
                 self._held.pop(next(iter(self._held)))

@@ -61,8 +61,8 @@ def step_alone(tracker: Tracker) -> Callable[..., tuple[Any, TrackOutput]]:
     """Makes the step of a single target as `step_in_turn` of one lane.
 
     XLA compiles a step within loops into other instructions than one by itself, so that their
-    last bits differ now and then. By this a target alone and a lane of
-    many in turn have the same bits.
+    last bits differ now and then. By this a target alone and a lane of many in turn have the same
+    bits.
 
     Args:
       tracker: the tracker.
