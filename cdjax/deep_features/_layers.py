@@ -1,5 +1,7 @@
 """The few layers that the backbones are made of; no networks, no loading."""
 
+import functools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -71,14 +73,50 @@ def convolve(
     if padding == "reflect" and pad:
         maps = jnp.pad(maps, ((0, 0), (pad, pad), (pad, pad), (0, 0)), mode="reflect")
         pad = 0
-    out = jax.lax.conv_general_dilated(
-        maps,
-        kernel,
-        window_strides=(stride, stride),
-        padding=((pad, pad), (pad, pad)),
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-    )
+
+    def direct(
+        maps: Float[Array, "n h w c_in"], kernel: Float[Array, "kh kw c_in c_out"]
+    ) -> Float[Array, "n h_out w_out c_out"]:
+        return jax.lax.conv_general_dilated(
+            maps,
+            kernel,
+            window_strides=(stride, stride),
+            padding=((pad, pad), (pad, pad)),
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        )
+
+    if stride > 1 and kernel.shape[2] > 3:
+        # Half the time of XLA's convolution on CPU, where steps leave its inner loop.
+        by_columns = functools.partial(_convolve_by_columns, stride=stride, pad=pad)
+        out = jax.lax.platform_dependent(maps, kernel, cpu=by_columns, default=direct)
+    else:
+        out = direct(maps, kernel)
     return jax.nn.relu(out + bias[None, None, None, :])
+
+
+def _convolve_by_columns(
+    maps: Float[Array, "n h w c_in"],
+    kernel: Float[Array, "kh kw c_in c_out"],
+    *,
+    stride: int,
+    pad: int,
+) -> Float[Array, "n h_out w_out c_out"]:
+    """A convolution as one product with the pixels that each output sees, side by side."""
+    maps = jnp.pad(maps, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
+    columns = jnp.concatenate(_shifts(maps, kernel.shape[0], stride), axis=-1)
+    return jnp.einsum("nhwi,io->nhwo", columns, kernel.reshape(-1, kernel.shape[-1]))
+
+
+def _shifts(
+    maps: Float[Array, "n h w c"], size: int, stride: int
+) -> list[Float[Array, "n h_out w_out c"]]:
+    """What each place of a square window sees, row by row."""
+    ends = [n - size + 1 for n in maps.shape[1:3]]
+    return [
+        maps[:, i : i + ends[0] : stride, j : j + ends[1] : stride]
+        for i in range(size)
+        for j in range(size)
+    ]
 
 
 def convolve_by_shifts(
@@ -114,14 +152,11 @@ def max_pool(
     _check_side(maps, 1 if ceil else size)
     # Caffe's rule; for 3 px at step 2 MatConvNet's trailing pad of 1 agrees with it.
     extra = [max(size - n, (size - n) % stride) if ceil else 0 for n in maps.shape[1:3]]
-    return jax.lax.reduce_window(
-        maps,
-        -jnp.inf,
-        jax.lax.max,
-        window_dimensions=(1, size, size, 1),
-        window_strides=(1, stride, stride, 1),
-        padding=((0, 0), *((0, e) for e in extra), (0, 0)),
-    )
+    if any(extra):
+        ends = ((0, 0), *((0, e) for e in extra), (0, 0))
+        maps = jnp.pad(maps, ends, constant_values=-jnp.inf)
+    # Ten times as fast as `reduce_window` on CPU.
+    return functools.reduce(jnp.maximum, _shifts(maps, size, stride))
 
 
 def local_response_norm(
@@ -141,7 +176,11 @@ def local_response_norm(
     padded = jnp.pad(maps * maps, ((0, 0), (0, 0), (0, 0), (before, after)))
     num = maps.shape[-1]
     total = sum(padded[..., i : i + num] for i in range(1, window)) + padded[..., :num]
-    return maps * (kappa + alpha * total) ** -beta
+    base = kappa + alpha * total
+    if beta == 0.75:
+        # A power costs three times as much.
+        return maps * (jax.lax.rsqrt(base) * jax.lax.rsqrt(jnp.sqrt(base)))
+    return maps * base**-beta
 
 
 def _check_side(maps: Float[Array, "n h w c"], least: int) -> None:
