@@ -18,49 +18,35 @@ from cdjax.trackers._choose import SELECTIONS
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class DistillationConfig(abc.ABC):
-    """How many scales are searched, and how channels are chosen.
+class SelectionConfig(abc.ABC):
+    """How channels are chosen.
 
     Attributes:
-      num_scales: scales searched by the filter in every frame, odd; 1 searches none.
-      scale_step: ratio of neighbouring scales.
       select: "all" (no distillation), or how the second frame chooses channels: "swap" (the paper),
         "exact" (filters re-trained for every swap), "friendliness" (the best of the ranking), the
         controls "energy" (as many, of largest energy) and "random" (as many, drawn).
       friendliness: form of the ranking, see `distill.friendliness`.
       strength_exponent: see `distill.friendliness`; for "ratio" alone.
       stability_exponent: see `distill.friendliness`; for "ratio" alone.
-      num_channels: candidates to keep; None finds the number by the prefix curve, in arrays that
-        have room for all (`Tracker.compact` cuts them down). Of no effect where `select` is "all".
-      min_channels: least number that the prefix curve may find, where it is asked; None leaves it
-        to the tracker.
-      prefix_slack: the fewest channels whose held-out error is within this fraction of the least.
-      gain_free: the prefix curve compares the best-scaled response with the label.
+      num_channels: candidates to keep; None finds the number, in arrays that have room for all
+        (`Tracker.compact` cuts them down). Of no effect where `select` is "all".
+      min_channels: least number that may be found; None leaves it to the tracker.
       max_rounds: most rounds of swap search and training.
-      seed: key of the random control where `init` is given none.
+      seed: key of all that is drawn, such as the random control, where `init` is given none.
       aux: returns diagnostics in `TrackOutput.aux`.
     """
 
     selections: ClassVar[tuple[str, ...]] = ("all", *SELECTIONS)
     """Values of `select` that the tracker knows."""
-    traceable: ClassVar[tuple[str, ...]] = (
-        "scale_step",
-        "strength_exponent",
-        "stability_exponent",
-        "prefix_slack",
-    )
+    traceable: ClassVar[tuple[str, ...]] = ("strength_exponent", "stability_exponent")
     """Fields that `vary` may trace: numbers that fix no shape."""
 
-    num_scales: int = 1
-    scale_step: float = 1.03
     select: str = "all"
     friendliness: str = "ratio"
     strength_exponent: float = 1.0
     stability_exponent: float = 1.0
     num_channels: int | None = None
     min_channels: int | None = None
-    prefix_slack: float = 0.005
-    gain_free: bool = True
     max_rounds: int = 5
     seed: int = 0
     aux: bool = False
@@ -88,18 +74,6 @@ class DistillationConfig(abc.ABC):
             return self.num_candidates
         return self.num_channels
 
-    @property
-    def factors(self) -> np.ndarray | Float[Array, " s"]:
-        """The scales searched, ascending; the middle one is 1."""
-        powers = np.arange(self.num_scales) - self.num_scales // 2
-        return (self.scale_step**powers).astype(np.float32)
-
-    @property
-    def log_step(self) -> Any:
-        """Logarithm of `scale_step`."""
-        log = jnp.log if isinstance(self.scale_step, jax.Array) else math.log
-        return log(self.scale_step)
-
     def with_arrays(self, values: Mapping[str, Array]) -> Any:
         """A copy that holds arrays, which are not checked; not to be hashed."""
         varied = copy.copy(self)
@@ -116,10 +90,7 @@ class DistillationConfig(abc.ABC):
         for name, allowed in (("select", self.selections), ("friendliness", distill.FORMS)):
             known = getattr(self, name) in allowed
             self.require(known, name, f"use one of {', '.join(allowed)}")
-        odd = self.num_scales >= 1 and self.num_scales % 2 == 1
-        self.require(odd, "num_scales", "use an odd number from 1")
-        self.require(self.scale_step > 1, "scale_step", "use a ratio above 1")
-        for name in ("prefix_slack", "strength_exponent", "stability_exponent"):
+        for name in ("strength_exponent", "stability_exponent"):
             self.require(getattr(self, name) >= 0, name, "use 0 or more")
         for name in ("strength_exponent", "stability_exponent"):
             fits = getattr(self, name) == 1 or self.friendliness == "ratio"
@@ -128,3 +99,42 @@ class DistillationConfig(abc.ABC):
         for name in ("num_channels", "min_channels"):
             value, most = getattr(self, name), self.num_candidates
             self.require(value is None or 1 <= value <= most, name, f"use 1 to {most}")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DistillationConfig(SelectionConfig):
+    """How many scales a filter searches, and how its channels are chosen.
+
+    Attributes (and those of `SelectionConfig`):
+      num_scales: scales searched by the filter in every frame, odd; 1 searches none.
+      scale_step: ratio of neighbouring scales.
+      prefix_slack: of the prefix curve, which finds the number of channels where `num_channels` is
+        None: the fewest whose held-out error is within this fraction of the least.
+      gain_free: the prefix curve compares the best-scaled response with the label.
+    """
+
+    num_scales: int = 1
+    scale_step: float = 1.03
+    prefix_slack: float = 0.005
+    gain_free: bool = True
+
+    traceable = (*SelectionConfig.traceable, "scale_step", "prefix_slack")
+
+    @property
+    def factors(self) -> np.ndarray | Float[Array, " s"]:
+        """The scales searched, ascending; the middle one is 1."""
+        powers = np.arange(self.num_scales) - self.num_scales // 2
+        return (self.scale_step**powers).astype(np.float32)
+
+    @property
+    def log_step(self) -> Any:
+        """Logarithm of `scale_step`."""
+        log = jnp.log if isinstance(self.scale_step, jax.Array) else math.log
+        return log(self.scale_step)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        odd = self.num_scales >= 1 and self.num_scales % 2 == 1
+        self.require(odd, "num_scales", "use an odd number from 1")
+        self.require(self.scale_step > 1, "scale_step", "use a ratio above 1")
+        self.require(self.prefix_slack >= 0, "prefix_slack", "use 0 or more")
