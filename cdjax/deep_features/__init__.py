@@ -13,6 +13,7 @@ from cdjax.deep_features._color_names import normalise_energy as normalise_energ
 from cdjax.deep_features._extract import Backbone as Backbone
 from cdjax.deep_features._extract import check_params as check_params
 from cdjax.deep_features._extract import extract as extract
+from cdjax.deep_features._extract import init_params as init_params
 from cdjax.deep_features._extract import layers_of as layers_of
 from cdjax.deep_features._mdnet import candidate_features as candidate_features
 from cdjax.deep_features._mdnet import maps_of as maps_of
@@ -37,6 +38,7 @@ __all__ = [
     "extract",
     "extract_blocks",
     "fhog",
+    "init_params",
     "intensity_channels",
     "layers_of",
     "maps_of",

@@ -184,6 +184,31 @@ def extract(
     return jnp.concatenate([full[..., :split], last], axis=-1)
 
 
+def init_params(key: Array, backbone: Backbone) -> Params:
+    """Draws the weights of a network to its deepest layer, to train it from.
+
+    Args:
+      key: random key.
+      backbone: network and layers.
+
+    Returns:
+      Kernels of He's normal distribution; biases and "mean" of zero.
+    """
+    shapes = _param_shapes(backbone.network, backbone.layers[-1])
+    leaves, tree = jax.tree_util.tree_flatten_with_path(shapes)
+    keys = jax.random.split(key, len(leaves))
+    draw = nn.initializers.he_normal()
+
+    def one(key: Array, path: Any, leaf: Any) -> Array:
+        if path[-1].key == "kernel":
+            return draw(key, leaf.shape, leaf.dtype)
+        return jnp.zeros(leaf.shape, leaf.dtype)
+
+    return jax.tree.unflatten(
+        tree, [one(key, *leaf) for key, leaf in zip(keys, leaves, strict=True)]
+    )
+
+
 def check_params(backbone: Backbone, params: Params) -> None:
     """Checks that weights reach the backbone's layers and have its shapes.
 

@@ -7,6 +7,7 @@ from cdjax.weights._store import Manifest as Manifest
 from cdjax.weights._store import convert as convert
 from cdjax.weights._store import list_weights as list_weights
 from cdjax.weights._store import load_params as load_params
+from cdjax.weights._store import save_params as save_params
 from cdjax.weights._store import weights_dir as weights_dir
 
 __all__ = [
@@ -17,5 +18,6 @@ __all__ = [
     "known_sources",
     "list_weights",
     "load_params",
+    "save_params",
     "weights_dir",
 ]

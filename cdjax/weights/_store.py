@@ -18,7 +18,7 @@ from cdjax._errors import InputError
 from cdjax._folders import cache_folder
 from cdjax._types import Params
 from cdjax.deep_features import Backbone, check_color_table, check_params, layers_of
-from cdjax.weights._convert import Converted, convert_file
+from cdjax.weights._convert import convert_file
 from cdjax.weights._sources import UNKNOWN, known_sources, licence_of
 from cdjax.weights._tables import COLOR_TABLE, NETWORKS
 
@@ -38,7 +38,8 @@ class Manifest:
       deepest_layer: the last layer with weights; "table" of colour names.
       source_file: name of the file that was converted.
       source_sha256: its hash.
-      format: "torch", "matconvnet", "caffe", "deep_compression" or "color_table".
+      format: "torch", "matconvnet", "caffe", "deep_compression" or "color_table"; "trained" of
+        weights that were trained here.
       licence: of the source, "unknown" where the file is not a known one.
       channel_order: of the source's input, folded into the first kernel.
       mean: RGB 0..255, kept as the leaf "mean"; 0 for colour names, which have no such leaf.
@@ -124,13 +125,10 @@ def convert(
     converted = convert_file(source, network=network)
     _check_known(source, converted.sha256, name=name)
     name = converted.table.name if name is None else name
-    if not name or Path(name).name != name or name.startswith("."):
-        raise InputError(
-            f"{name!r} cannot name stored weights: use letters, digits and underscores"
-        )
     table, licence = converted.table, licence_of(converted.sha256)
     if name in _STORED and name != table.network:
         raise InputError(f"{source} is of {table.network}, not {name}: give another name")
+    _check_name(name, table.network)
     root = weights_dir() if directory is None else directory
     for other in list_weights(root):
         if other.name == name and licence == UNKNOWN != licence_of(other.source_sha256):
@@ -153,7 +151,62 @@ def convert(
         arrays_sha256=hash_params(converted.params),
         files_sha256="",
     )
-    return _save(converted, manifest, root)
+    return _save(converted.params, manifest, root)
+
+
+def save_params(
+    params: Params, *, network: str, name: str, source: str, directory: Path | None = None
+) -> Path:
+    """Stores weights that were trained here.
+
+    Args:
+      params: as `load_params` returns them.
+      network: the network as `cdjax.deep_features.Backbone` calls it.
+      name: name in the store; what had the same name is replaced.
+      source: what the weights come from, for the manifest.
+      directory: the store; `weights_dir()` if None.
+
+    Returns:
+      The folder of the stored weights.
+
+    Raises:
+      InputError: an array has another shape or is not finite, or the name is another network's.
+    """
+    _check_name(name, network)
+    arrays: Any = jax.tree.map(lambda leaf: np.asarray(leaf, np.float32), params)
+    deepest = [layer for layer in layers_of(network) if layer in arrays][-1:]
+    check_params(Backbone(network=network, layers=tuple(deepest) or layers_of(network)), arrays)
+    for path, leaf in jax.tree_util.tree_flatten_with_path(arrays)[0]:
+        if not np.isfinite(leaf).all():
+            where = jax.tree_util.keystr(path)
+            raise InputError(f"weights {where} of {name} are not finite: train with a lower rate")
+    digest = hash_params(arrays)
+    manifest = Manifest(
+        name=name,
+        network=network,
+        deepest_layer=deepest[0],
+        source_file=source,
+        source_sha256=digest,
+        format="trained",
+        licence=UNKNOWN,
+        channel_order="RGB",
+        mean=tuple(float(x) for x in arrays["mean"]),
+        std=(1.0, 1.0, 1.0),
+        padding="zero",
+        arrays_sha256=digest,
+        files_sha256="",
+    )
+    return _save(arrays, manifest, weights_dir() if directory is None else directory)
+
+
+def _check_name(name: str, network: str) -> None:
+    """Refuses a name that is no folder's, or another network's."""
+    if not name or Path(name).name != name or name.startswith("."):
+        raise InputError(
+            f"{name!r} cannot name stored weights: use letters, digits and underscores"
+        )
+    if name in _STORED and name != network:
+        raise InputError(f"weights of {network} cannot be called {name}: give another name")
 
 
 def _check_known(source: Path, sha256: str, *, name: str | None = None) -> None:
@@ -327,7 +380,7 @@ def _hash_files(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def _save(converted: Converted, manifest: Manifest, root: Path) -> Path:
+def _save(params: Params, manifest: Manifest, root: Path) -> Path:
     """Writes a checkpoint beside its final place, then moves it there."""
     import orbax.checkpoint as ocp
 
@@ -339,7 +392,7 @@ def _save(converted: Converted, manifest: Manifest, root: Path) -> Path:
             fresh = scratch / "new"
             fresh.mkdir()
             with ocp.PyTreeCheckpointer() as checkpointer:
-                checkpointer.save((fresh / _ARRAYS).resolve(), converted.params)
+                checkpointer.save((fresh / _ARRAYS).resolve(), params)
             digest = _hash_files(fresh / _ARRAYS)
             manifest = dataclasses.replace(manifest, files_sha256=digest)
             text = json.dumps(dataclasses.asdict(manifest), indent=2)
