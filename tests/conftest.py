@@ -50,3 +50,8 @@ def data_dir() -> Path:
 def parity_dir(data_dir: Path) -> Path:
     """The folder of numerical oracles."""
     return data_dir / "parity"
+
+
+def pytest_make_parametrize_id(config, val, argname):
+    """Names a case by its tracker: pytest numbers strings of more than 100 characters."""
+    return f"{val[:60]}..." if isinstance(val, str) and len(val) > 100 else None

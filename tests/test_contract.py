@@ -15,6 +15,8 @@ from tracker_cases import (
     ECO_HC,
     ECO_HC_CD,
     HW,
+    MDNET,
+    MDNET_CD,
     all_finite,
     at,
     compacted,
@@ -46,7 +48,10 @@ DISTILLING = [
     ECO_CD_S,
 ]
 LANES = [CF2_V, "DeepCD-H", "CACF-CD"]
-NAMES = [*CF2, *CACF, *DISTILLING, ECO_HC]
+FILTERS = [*CF2, *CACF, *DISTILLING, ECO_HC]
+# They draw candidates: their boxes move on a still video too.
+SAMPLING = [MDNET, MDNET_CD]
+NAMES = [*FILTERS, *SAMPLING]
 
 _compilations: list[str] = []
 
@@ -166,7 +171,7 @@ def test_scan_equals_loop(name):
 
 
 @pytest.mark.parametrize(
-    "name", ["CF2-H:num_scales=3", CF2_V, "DeepCD-H", "CACF:form=joint", "compacted"]
+    "name", ["CF2-H:num_scales=3", CF2_V, "DeepCD-H", "CACF:form=joint", MDNET_CD, "compacted"]
 )
 def test_chunks_equal_whole_bit_for_bit(name):
     tracker, state, frames = case(name)
@@ -179,7 +184,9 @@ def test_chunks_equal_whole_bit_for_bit(name):
     assert same_bits(jax.tree.map(lambda a, b: np.concatenate([a, b]), before, after), outputs)
 
 
-@pytest.mark.parametrize("name", [*CF2, "DeepCD-H", "DeepCD-H:select=exact", DEEPCD_V32, "CACF-CD"])
+@pytest.mark.parametrize(
+    "name", [*CF2, "DeepCD-H", "DeepCD-H:select=exact", DEEPCD_V32, "CACF-CD", MDNET_CD]
+)
 def test_lanes_equal_single_runs(name):
     # Different videos and boxes: a lane that looked at its neighbour would show.
     tracker = programs(name)
@@ -309,14 +316,14 @@ def cell_px(name):
     return 3 * np.sqrt(boxes[0, 2] * boxes[0, 3]) / backbone_of(name)[2][0]
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", FILTERS)
 def test_static_video_keeps_its_box(name):
     frames, boxes = video(1)
     _, outputs = programs(name).scan(np.repeat(frames[:1], len(frames), axis=0), boxes[0])
     np.testing.assert_allclose(outputs.box, np.tile(boxes[0], (len(frames) - 1, 1)), atol=0.5)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", FILTERS)
 def test_shifted_video_shifts_its_box(name):
     frames, boxes = video(1)
     shifts = [(2 * t, 3 * t) for t in range(len(frames))]

@@ -24,6 +24,12 @@ ECO_CD_S = (
     "ECO-CD-S-Fire2+Fire5:compressed=6x6x4,num_channels=7,sample_px=115,num_slots=4,num_scales=3,"
     "init_rounds=3,max_rounds=2,skip_after=5,whole=false"
 )
+MDNET = (
+    "MDNet:num_boxes=24,first_positives=20,first_negatives=40,first_samples=20,positives=5,"
+    "negatives=8,long_frames=4,short_frames=3,long_period=3,init_iters=5,update_iters=3,"
+    "batch_positives=8,batch_candidates=16,batch_negatives=12,trans=0.3,chunk=8"
+)
+MDNET_CD = MDNET.replace("MDNet", "MDNet-CD") + ",num_channels=64"
 
 
 @functools.cache

@@ -91,7 +91,7 @@ def store_frame(
     )
 
 
-def recent_samples(ring: SampleRing, *, num_frames: int) -> Bool[Array, " r"]:
+def recent_samples(ring: SampleRing, *, num_frames: int | Int[Array, ""]) -> Bool[Array, " r"]:
     """Marks the samples of the frames that were stored last.
 
     Args:

@@ -17,7 +17,8 @@ class TrainResult(NamedTuple):
     Attributes:
       head: the trained weights.
       opt_state: state of the optimiser, for the next call.
-      losses: mean cross-entropy of each iteration's batch, before its step.
+      losses: mean cross-entropy of each iteration's batch, before its step; here and below 0 for
+        iterations that were not run.
       grad_norms: norm of each iteration's gradient, before it is clipped.
       hard_negatives: places in each iteration's row of `neg_index` that were learnt from, the
         hardest first.
@@ -65,11 +66,12 @@ def train_head(
     optimiser: optax.GradientTransformation,
     learning_rate: Number,
     masks: DropoutMasks | None = None,
+    num_iters: Int[Array, ""] | None = None,
     num_hard: int = 96,
     last_rate_factor: float = 10.0,
     precision: str | None = "highest",
 ) -> TrainResult:
-    """Trains the head for as many iterations as there are rows of indices [1, §4.2].
+    """Trains the head, an iteration for each row of indices [1, §4.2].
 
     Each iteration scores its candidate negatives without dropout, keeps those with the largest
     target logits, and takes a step of the mean softmax cross-entropy over them and its positives.
@@ -85,6 +87,9 @@ def train_head(
       learning_rate: step of fc4 and fc5.
       masks: kept inputs of fc5 and fc6, [iters, pos + num_hard, u]; positives come first. No
         dropout if None.
+      num_iters: how many rows to use, from the first on; all if None. It may be traced, and may be
+        0: under `vmap` lanes take as many iterations as the one that needs most, and none if none
+        does.
       num_hard: negatives that an iteration learns from.
       last_rate_factor: learning rate of fc6 in units of `learning_rate`.
       precision: of the matrix products.
@@ -106,18 +111,18 @@ def train_head(
         logits = score(head, batch, masks=kept, precision=precision)
         return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
 
-    def iterate(carry: tuple[Params, Any], inputs: Any) -> tuple[tuple[Params, Any], Any]:
-        head, opt_state = carry
-        pos_rows, neg_rows, kept = inputs
-        candidates = jnp.take(negatives, neg_rows, axis=0, mode="clip")
+    def iterate(at: Any, carry: TrainResult) -> TrainResult:
+        head, opt_state, losses, norms, hardest = carry
+        candidates = jnp.take(negatives, neg_index[at], axis=0, mode="clip")
         logits = score(head, candidates, precision=precision)[:, 1]
         _, hard = jax.lax.top_k(logits, num_hard)
         batch = jnp.concatenate(
             [
-                jnp.take(positives, pos_rows, axis=0, mode="clip"),
+                jnp.take(positives, pos_index[at], axis=0, mode="clip"),
                 jnp.take(candidates, hard, axis=0, mode="clip"),
             ]
         )
+        kept = jax.tree.map(lambda leaf: leaf[at], masks)
         loss, grads = jax.value_and_grad(loss_of)(head, batch, kept)
         norm = jnp.sqrt(sum(jnp.vdot(g, g, precision="highest") for g in jax.tree.leaves(grads)))
         steps: Params
@@ -130,12 +135,23 @@ def train_head(
             )
             for name in head
         }
-        return (head, opt_state), (loss, norm, hard)
+        return TrainResult(
+            head,
+            opt_state,
+            losses.at[at].set(loss),
+            norms.at[at].set(norm),
+            hardest.at[at].set(hard),
+        )
 
-    (head, opt_state), reports = jax.lax.scan(
-        iterate, (head, opt_state), (pos_index, neg_index, masks)
+    most = pos_index.shape[0]
+    start = TrainResult(
+        head,
+        opt_state,
+        jnp.zeros(most, jnp.float32),
+        jnp.zeros(most, jnp.float32),
+        jnp.zeros((most, num_hard), jnp.int32),
     )
-    return TrainResult(head, opt_state, *reports)
+    return jax.lax.fori_loop(0, most if num_iters is None else num_iters, iterate, start)
 
 
 def index_stream(

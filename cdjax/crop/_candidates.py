@@ -67,6 +67,7 @@ def draw_boxes(
     trans: Number = 1.0,
     scale: float = 1.0,
     aspect: float | None = None,
+    least_px: Float[Array, "2"] | float = 10.0,
     inside: bool = False,
     overlap: tuple[float, float] | None = None,
     oversample: int = 14,
@@ -76,8 +77,8 @@ def draw_boxes(
     With N a normal of deviation 0.5 cut to [-1, 1] and U uniform on it, m the mean side of `box`:
     "gaussian" moves the centre by trans m N along each axis and multiplies the size by scale^N;
     "uniform" does so with U; "whole" takes centres of a regular grid over the frame, in random
-    order, and ignores `trans`. Sizes are then cut to 10 px ... the frame's less 10 px, and centres
-    to the frame.
+    order, and ignores `trans`. Sizes are then cut to `least_px` ... the frame's less 10 px, and
+    centres to the frame.
 
     Args:
       key: random key.
@@ -88,6 +89,7 @@ def draw_boxes(
       trans: largest shift, in units of m.
       scale: largest factor of the size, both sides alike.
       aspect: largest factor of each side by itself, before that; None for none.
+      least_px: least width and height, px.
       inside: whether centres are kept as far inside as the whole box needs.
       overlap: least and largest overlap with `box`, ends included; None for any.
       oversample: with `overlap`, draws to choose from, in units of `num`; the source draws up to
@@ -119,7 +121,8 @@ def draw_boxes(
     else:
         middle = box[None, :2] + box[None, 2:] / 2
         centre = middle + trans * box[2:].mean() * noise(place, (total, 2))
-    wh = jnp.clip(wh, 10.0, jnp.maximum(image - 10, jnp.minimum(image, 10.0)))
+    least = jnp.broadcast_to(jnp.asarray(least_px, jnp.float32), 2)[None]
+    wh = jnp.clip(wh, least, jnp.maximum(image - 10, jnp.minimum(image, least)))
     low, high = (wh / 2, image - wh / 2 - 1) if inside else (0.0, image)
     boxes = jnp.concatenate([jnp.clip(centre, low, high) - wh / 2, wh], axis=1)
     if overlap is None:

@@ -46,11 +46,12 @@ def channel_energy(
     """
     root = jnp.sqrt(weights)[None, None, :]
     parts, target = parts * root, target * root[0]
-    # One real matrix product: Re(a* b) = Re a Re b + Im a Im b.
-    rows = jnp.concatenate([parts.real, parts.imag], axis=-1)
-    goal = jnp.concatenate([target.real, target.imag], axis=-1)
-    rows = jnp.moveaxis(rows, 1, 2).reshape(-1, rows.shape[1])
-    goal = goal.reshape(-1)
+    if jnp.iscomplexobj(parts) or jnp.iscomplexobj(target):
+        # One real matrix product: Re(a* b) = Re a Re b + Im a Im b.
+        parts = jnp.concatenate([parts.real, parts.imag], axis=-1)
+        target = jnp.concatenate([target.real, target.imag], axis=-1)
+    rows = jnp.moveaxis(parts, 1, 2).reshape(-1, parts.shape[1])
+    goal = target.reshape(-1)
     return ChannelEnergy(rows.T @ rows, rows.T @ goal, penalty, goal @ goal)
 
 

@@ -7,12 +7,16 @@ from cdjax.trackers._cacf import CACFConfig as CACFConfig
 from cdjax.trackers._cacf import CACFState as CACFState
 from cdjax.trackers._cacf import cacf as cacf
 from cdjax.trackers._config import DistillationConfig as DistillationConfig
+from cdjax.trackers._config import SelectionConfig as SelectionConfig
 from cdjax.trackers._deepcd import DeepCDConfig as DeepCDConfig
 from cdjax.trackers._deepcd import DeepCDState as DeepCDState
 from cdjax.trackers._deepcd import deepcd as deepcd
 from cdjax.trackers._eco import ECOConfig as ECOConfig
 from cdjax.trackers._eco import ECOState as ECOState
 from cdjax.trackers._eco import eco as eco
+from cdjax.trackers._mdnet import MDNetConfig as MDNetConfig
+from cdjax.trackers._mdnet import MDNetState as MDNetState
+from cdjax.trackers._mdnet import mdnet as mdnet
 from cdjax.trackers._model import model_bytes as model_bytes
 from cdjax.trackers._names import backbone_of as backbone_of
 from cdjax.trackers._names import candidates_of as candidates_of
@@ -32,6 +36,9 @@ __all__ = [
     "DistillationConfig",
     "ECOConfig",
     "ECOState",
+    "MDNetConfig",
+    "MDNetState",
+    "SelectionConfig",
     "TrackOutput",
     "Tracker",
     "TrackerState",
@@ -42,6 +49,7 @@ __all__ = [
     "eco",
     "list_trackers",
     "make",
+    "mdnet",
     "model_bytes",
     "network_of",
     "optional_weights_of",

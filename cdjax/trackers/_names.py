@@ -18,6 +18,7 @@ from cdjax.trackers._base import Tracker
 from cdjax.trackers._cacf import CACFConfig, build_cacf, cacf
 from cdjax.trackers._deepcd import DeepCDConfig, build_deepcd, deepcd
 from cdjax.trackers._eco import ECOConfig, build_eco, eco
+from cdjax.trackers._mdnet import MDNetConfig, build_mdnet, mdnet
 
 _NETWORKS = {
     "V": "vgg19",
@@ -181,7 +182,9 @@ def _resolve(name: str, options: dict[str, Any]) -> tuple[_Family, Any]:
             break
     else:
         raise _unknown(
-            name, "names are FAMILY-NETWORK-LAYERS, CACF, CACF-CD, ECO, ECO-CD, ECO-HC, ECO-HC-CD"
+            name,
+            "names are FAMILY-NETWORK-LAYERS, CACF, CACF-CD, ECO, ECO-CD, ECO-HC, ECO-HC-CD,"
+            " MDNet, MDNet-CD",
         )
     config = family.config_class(**family.defaults(name, match, {}))
     known = {field.name: field for field in dataclasses.fields(config)}
@@ -227,6 +230,12 @@ def _cacf_defaults(name: str, match: re.Match[str], options: Mapping[str, Any]) 
     """CACF distils nothing."""
     del name, options
     return _CACF_CD if match[1] else {}
+
+
+def _mdnet_defaults(name: str, match: re.Match[str], options: Mapping[str, Any]) -> dict[str, Any]:
+    """MDNet distils nothing; MDNet-CD keeps as many channels as the paper does on average."""
+    del name, options
+    return {"select": "swap", "num_channels": 239} if match[1] else {}
 
 
 def _eco_defaults(name: str, match: re.Match[str], options: Mapping[str, Any]) -> dict[str, Any]:
@@ -345,6 +354,15 @@ _FAMILIES = (
         build=build_eco,
         examples=("ECO-HC", "ECO-HC-CD", "ECO", "ECO-CD", "ECO-V-11+21", "ECO-CD-S-Fire2+Fire5"),
     ),
+    _Family(
+        pattern=r"MDNet(-CD)?",
+        config_class=MDNetConfig,
+        named=(),
+        defaults=_mdnet_defaults,
+        factory=mdnet,
+        build=build_mdnet,
+        examples=("MDNet", "MDNet-CD"),
+    ),
 )
 
 
@@ -354,9 +372,9 @@ def make(name: str, **options: Any) -> Tracker:
     FAMILY-NETWORK-LAYERS: FAMILY is CF2, DeepCD, ECO or ECO-CD; NETWORK is V (VGG-19), M (VGG-M), S
     (SqueezeNet 1.0) or S1.1, and for CF2 and DeepCD also H (HOG, no layers); LAYERS joins layers by
     +, as 11 for conv1_1, Fire3, or All. ECO and ECO-CD alone stand for VGG-M's norm1 and conv5;
-    CACF, CACF-CD, ECO-HC and ECO-HC-CD take no network. Options of the config (`DeepCDConfig`,
-    `CACFConfig`, `ECOConfig`) follow as keywords or in the name, as in
-    "DeepCD-V-11+12+21:select=random,seed=1" and "CACF:grid_hw=24x36".
+    CACF, CACF-CD, ECO-HC, ECO-HC-CD, MDNet and MDNet-CD take no network. Options of the config
+    (`DeepCDConfig`, `CACFConfig`, `ECOConfig`, `MDNetConfig`) follow as keywords or in the name, as
+    in "DeepCD-V-11+12+21:select=random,seed=1" and "CACF:grid_hw=24x36".
 
     Args:
       name: the name.
