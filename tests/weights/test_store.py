@@ -1,15 +1,18 @@
+import functools
 import hashlib
 import json
 import shutil
 import urllib.error
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from weight_files import zip_pth
 
 from cdjax import weights
 from cdjax._errors import InputError
+from cdjax.deep_features import Backbone, init_params
 from cdjax.weights import _fetch as fetching
 from cdjax.weights import _sources, _store
 
@@ -237,3 +240,26 @@ def test_a_known_file_must_have_its_hash(tmp_path, source, monkeypatch):
 def test_the_name_of_another_network_is_refused(tmp_path, source):
     with pytest.raises(InputError, match="small.pth is of vgg19, not vgg_m"):
         weights.convert(source, name="vgg_m", directory=tmp_path)
+
+
+def test_weights_trained_here_are_stored(tmp_path):
+    backbone = Backbone(network="mdnet", layers=("conv3",))
+    params = init_params(jax.random.key(0), backbone)
+    params["mean"] = jnp.full(3, 128.0)
+    store = functools.partial(
+        weights.save_params, network="mdnet", source="here", directory=tmp_path
+    )
+    store(params, name="ours")
+    (manifest,) = weights.list_weights(tmp_path)
+    assert (manifest.network, manifest.deepest_layer) == ("mdnet", "conv3")
+    assert (manifest.format, manifest.source_file) == ("trained", "here")
+    found = weights.load_params("mdnet", directory=tmp_path)
+    assert jax.tree.all(jax.tree.map(np.array_equal, found, params))
+    with pytest.raises(InputError, match="weights of mdnet cannot be called vgg19"):
+        store(params, name="vgg19")
+    with pytest.raises(InputError, match="no weights|reach|shape"):
+        store({"mean": params["mean"], "conv1": params["conv1"]} | {"conv3": {}}, name="cut")
+    bad = params | {"conv2": jax.tree.map(lambda leaf: leaf * jnp.nan, params["conv2"])}
+    with pytest.raises(InputError, match="conv2.*not finite"):
+        store(bad, name="bad")
+    assert [manifest.name for manifest in weights.list_weights(tmp_path)] == ["ours"]
