@@ -137,17 +137,23 @@ def _shape_of(leaf: Any) -> jax.ShapeDtypeStruct:
 
 
 def _searched_px(config: Any, state: Any, frame_hw: Sequence[int]) -> float:
-    """Pixels of the search region inside the frame, or as many as a patch has samples."""
-    wh = np.asarray(state.first_wh) * float(state.scale)
-    if hasattr(state, "region_ratio"):
-        sides = wh * np.asarray(state.region_ratio)[::-1]
-    else:
-        sides = np.full(2, config.region_scale * np.sqrt(wh.prod()))
+    """Pixels of the search region inside the frame, or as many as patches have samples."""
     box = np.asarray(state.box)
+    samples = (config.patch_px * getattr(config, "supersample", 1)) ** 2
+    if hasattr(state, "trans"):
+        # MDNet's candidates are many patches; its background samples lie farthest.
+        sides = 1.3 * box[2:] + 4 * box[2:].mean()
+        samples *= config.num_patches
+    else:
+        wh = np.asarray(state.first_wh) * float(state.scale)
+        if hasattr(state, "region_ratio"):
+            sides = wh * np.asarray(state.region_ratio)[::-1]
+        else:
+            sides = np.full(2, config.region_scale * np.sqrt(wh.prod()))
     centre = box[:2] + box[2:] / 2
     low, high = np.maximum(centre - sides / 2, 0), centre + sides / 2
     inside = np.maximum(np.minimum(high, frame_hw[::-1]) - low, 0)
-    return float(min(inside.prod(), (config.patch_px * config.supersample) ** 2))
+    return float(min(inside.prod(), samples))
 
 
 def count(function: Callable[..., Any], *args: Any) -> Cost:

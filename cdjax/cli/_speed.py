@@ -2,7 +2,6 @@
 
 import argparse
 import dataclasses
-import functools
 import gzip
 import json
 import re
@@ -113,6 +112,7 @@ class _Case:
     bare: Callable[..., Any]
     patches: Any
     step_s: list[float] = dataclasses.field(default_factory=list)
+    step_index: list[int] = dataclasses.field(default_factory=list)
     bare_s: list[float] = dataclasses.field(default_factory=list)
 
 
@@ -195,7 +195,7 @@ def _prepare(name: str, weights: str | None, params: Any, frames: list[Any], box
     import numpy as np
 
     import cdjax
-    from cdjax import deep_features, trackers
+    from cdjax import trackers
     from cdjax.benchmark._entries import weights_for
     from cdjax.cli import _cost  # brings JAX along
     from cdjax.trackers._names import config_of
@@ -217,17 +217,8 @@ def _prepare(name: str, weights: str | None, params: Any, frames: list[Any], box
         steady, steady_s = _compile(steady_tracker.step, params, distilled, frames[2])
 
     config = config_of(name)
-    backbone, patch_px, grid_hw, num_patches = trackers.backbone_of(name)
-    if isinstance(config, trackers.ECOConfig) and backbone.network == "hog":
-        grid_hw = (
-            config.block_sides[-1],
-            config.block_sides[-1],
-        )  # its response is finer than HOG's cells
-    if isinstance(config, trackers.DeepCDConfig) and config.pyramid == "features":
-        grid_hw = config.fine_hw
-    patches = jax.device_put(_patches(frames, num_patches, patch_px))
-    extract = functools.partial(deep_features.extract, backbone, grid_hw=grid_hw)
-    bare, _ = _compile(extract, params, patches)
+    patches = jax.device_put(_patches(frames, config.num_patches, config.patch_px))
+    bare, _ = _compile(config.extract, params, patches)
     cost = _cost.step_cost(steady_tracker, config, params, distilled, frames[2])
     row = {
         "tracker": name,
@@ -238,13 +229,13 @@ def _prepare(name: str, weights: str | None, params: Any, frames: list[Any], box
         "distil_s": distilled_s if tracker.compact is not None else None,
         "num_channels": int(np.asarray(distilled.num_channels)),
         "num_candidates": sum(trackers.candidates_of(name).values()),
-        "patches": num_patches,
-        "patch_px": patch_px,
+        "patches": config.num_patches,
+        "patch_px": config.patch_px,
         "step_gflop": cost.flops / 1e9,
         "step_gbytes": cost.bytes / 1e9,
         "step_uncounted": sorted(cost.untold),
         "state_bytes": _num_bytes(distilled),
-        "model_bytes": trackers.model_bytes(backbone, params, distilled),
+        "model_bytes": trackers.model_bytes(config.backbone, params, distilled),
     }
     return _Case(row, steady_tracker, params, distilled, steady, bare, patches)
 
@@ -278,6 +269,7 @@ def _time_round(case: _Case, frame: Any, *, keep: bool) -> None:
     stop = time.perf_counter()
     if keep:
         case.step_s.append(middle - start)
+        case.step_index.append(int(case.state.frame_index))
         case.bare_s.append(stop - middle)
 
 
@@ -404,9 +396,16 @@ def _num_bytes(tree: Any) -> int:
 
 def _finish(case: _Case) -> dict[str, Any]:
     step_s, bare_s = statistics.median(case.step_s), statistics.median(case.bare_s)
+    # Some trackers train in one frame of several.
+    start, period = case.tracker.cycle
+    turns: dict[int, list[float]] = {}
+    for index, seconds in zip(case.step_index, case.step_s, strict=True):
+        turns.setdefault((index - start) % period, []).append(seconds)
+    dearest_s = max(map(statistics.median, turns.values())) if len(turns) > 1 else None
     return case.row | {
         "backbone_ms": 1e3 * bare_s,
         "step_ms": 1e3 * step_s,
+        "dearest_ms": None if dearest_s is None else 1e3 * dearest_s,
         "ratio": step_s / bare_s,
         "fps": 1 / step_s,
     }
@@ -425,6 +424,7 @@ def _table(rows: list[dict[str, Any]]) -> str:
         ("patches a step", lambda r: f"{r['patches']} x {r['patch_px']} px"),
         ("network alone, ms", lambda r: number(r["backbone_ms"], 2)),
         ("step, ms", lambda r: number(r["step_ms"], 2)),
+        ("the dearest turn of its cycle, ms", lambda r: number(r["dearest_ms"], 2)),
         ("step / network alone", lambda r: number(r["ratio"], 2)),
         ("frames/s", lambda r: number(r["fps"], 1)),
         ("state, bytes", lambda r: number(r["state_bytes"], 0)),

@@ -132,6 +132,10 @@ class CACFConfig(DistillationConfig):
         # Shared, they cover 25/9 of a patch.
         return self.num_scales + (3 if self.shared else len(_PLACES))
 
+    def extract(self, params: Params, patches: Float[Array, "n p p ch"]) -> Float[Array, "n *_"]:
+        """Computes what of patches a frame needs at least: all candidate features."""
+        return deep_features.extract(self.backbone, params, patches, grid_hw=self.grid_hw)
+
 
 class CACFState(NamedTuple):
     """What CACF carries from frame to frame.

@@ -146,6 +146,11 @@ class DeepCDConfig(DistillationConfig):
         # HOG on smaller cells would be other features.
         return (self.grid, self.grid) if self.network == "hog" else (2 * self.grid, 2 * self.grid)
 
+    def extract(self, params: Params, patches: Float[Array, "n p p ch"]) -> Float[Array, "n *_"]:
+        """Computes what of patches a frame needs at least: all candidate features."""
+        hw = self.grid_hw if self.pyramid == "image" else self.fine_hw
+        return deep_features.extract(self.backbone, params, patches, grid_hw=hw)
+
 
 class DeepCDState(NamedTuple):
     """What DeepCD carries from frame to frame.

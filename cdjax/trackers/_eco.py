@@ -217,6 +217,13 @@ class ECOConfig(DistillationConfig):
         """Patches whose features a frame needs; the scale filter's are small."""
         return self.num_scales
 
+    def extract(self, params: Params, patches: Float[Array, "n p p ch"]) -> Float[Array, "n *_"]:
+        """Computes what of patches a frame needs at least: all candidate features."""
+        # The response is finer than HOG's cells.
+        side = self.block_sides[-1]
+        hw = (side, side) if self.network == "hog" else self.grid_hw
+        return deep_features.extract(self.backbone, params, patches, grid_hw=hw)
+
 
 class ECOState(NamedTuple):
     """What ECO carries from frame to frame.

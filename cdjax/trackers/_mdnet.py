@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -169,6 +170,24 @@ class MDNetConfig(SelectionConfig):
         """Patches that the network sees in a frame where the target is found."""
         return self.num_boxes + self.positives + self.negatives
 
+    def extract(self, params: Params, patches: Float[Array, "n p p ch"]) -> Float[Array, "n *_"]:
+        """Computes what of patches a frame needs at least: all candidate features."""
+        one = lambda some: deep_features.candidate_features(self.backbone, params, some)
+        return self.in_chunks(one, patches)
+
+    def in_chunks(
+        self,
+        function: Callable[[Shaped[Array, "m *_"]], Float[Array, "m f"]],
+        items: Shaped[Array, "n *_"],
+    ) -> Float[Array, "n f"]:
+        """Maps items to features, a few at a time: thousands of patches would not fit."""
+        count = items.shape[0]
+        size = min(self.chunk, count)
+        spare = ((0, -count % size), *((0, 0),) * (items.ndim - 1))
+        chunks = jnp.pad(items, spare, mode="edge").reshape(-1, size, *items.shape[1:])
+        features = jax.lax.map(function, chunks)
+        return features.reshape(-1, features.shape[-1])[:count]
+
 
 class _Samples(NamedTuple):
     """Features of boxes, and which of them count."""
@@ -259,18 +278,14 @@ def build_mdnet(config: MDNetConfig) -> Tracker:
         boxes: Float[Array, "n 4"],
         selected: Int[Array, " k"] | None = None,
     ) -> Float[Array, "n f"]:
-        """Features of boxes; a few patches at a time, since thousands would not fit."""
-        count = boxes.shape[0]
-        size = min(config.chunk, count)
-        chunks = jnp.pad(boxes, ((0, -count % size), (0, 0)), mode="edge").reshape(-1, size, 4)
+        """Features of boxes."""
 
         def one(some: Float[Array, "n 4"]) -> Float[Array, "n f"]:
             patches = crop.mdnet_crop(frame, some, frame_hw=frame_hw, out_px=_PATCH_PX)
             patches = jnp.broadcast_to(patches, (*patches.shape[:-1], 3))
             return deep_features.candidate_features(backbone, params, patches, selected=selected)
 
-        features = jax.lax.map(one, chunks)
-        return features.reshape(-1, features.shape[-1])[:count]
+        return config.in_chunks(one, boxes)
 
     def in_use(state: MDNetState) -> Float[Array, " f"]:
         """1 for the features of channels in use, 0 for those of spare slots."""

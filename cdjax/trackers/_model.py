@@ -34,7 +34,8 @@ def model_bytes(backbone: deep_features.Backbone, params: Params, state: Any) ->
     On the host. The network counts up to the deepest layer in use: whole before it, in that layer
     only the outputs in use; whole too under a projection, which mixes all of them. The filter
     counts its complex half spectra over the channels in use and, where it has them, its real
-    denominators or the projection's columns.
+    denominators or the projection's columns; MDNet's classifier with its box regression takes its
+    place.
 
     Args:
       backbone: the tracker's network and candidate layers.
@@ -56,13 +57,16 @@ def model_bytes(backbone: deep_features.Backbone, params: Params, state: Any) ->
 
 
 def _direct_bytes(backbone: deep_features.Backbone, params: Params, state: Any) -> tuple[int, int]:
-    """Bytes of a filter on the network's own channels, and of the network."""
+    """Bytes of a filter or classifier on the network's own channels, and of the network."""
     count = int(state.num_channels)
     slots = len(state.selected)
+    learnt, rows = getattr(state, "model", None), slots
+    if learnt is None:
+        learnt, rows = (state.head, state.regression), state.regression.coef.shape[0]
     # What has a slot a channel counts by the channels in use, the rest whole.
     filter_bytes = sum(
-        leaf.nbytes * count // slots if leaf.shape[:1] == (slots,) else leaf.nbytes
-        for leaf in jax.tree.leaves(state.model)
+        leaf.nbytes * count // slots if leaf.shape[:1] == (rows,) else leaf.nbytes
+        for leaf in jax.tree.leaves(learnt)
     )
     conv_bytes = 0
     if backbone.needs_weights:

@@ -14,6 +14,7 @@ import numpy as np
 
 from cdjax import crop, deep_features
 from cdjax._errors import InputError
+from cdjax._types import Array, Float, Params
 from cdjax.trackers._base import Tracker
 from cdjax.trackers._cacf import CACFConfig, build_cacf, cacf
 from cdjax.trackers._deepcd import DeepCDConfig, build_deepcd, deepcd
@@ -69,6 +70,10 @@ class TrackerConfig(Protocol):
     @property
     def num_patches(self) -> int:
         """Patches whose features a frame needs."""
+        ...
+
+    def extract(self, params: Params, patches: Float[Array, "n p p ch"]) -> Float[Array, "n *_"]:
+        """Computes what of patches a frame needs at least: all candidate features."""
         ...
 
 

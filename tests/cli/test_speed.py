@@ -30,6 +30,7 @@ def test_two_trackers_side_by_side(tmp_path, capsys):
         assert row["step_gbytes"] / report["peaks"]["gbytes_s"] * 1e3 == pytest.approx(bounds[1])
         assert 0 < row["share_of_bound"] == pytest.approx(max(bounds) / row["step_ms"])
     assert [row["num_channels"] for row in rows] == [31, 8]
+    assert rows[0]["dearest_ms"] is None  # it does the same in every frame
     assert rows[0]["distil_s"] is None
     assert rows[1]["distil_s"] > 0
     assert "8 of 31" in printed
