@@ -459,6 +459,8 @@ def build_mdnet(config: MDNetConfig) -> Tracker:
         box = jnp.where(seen, within(state, jnp.mean(boxes[rows], axis=0)), state.box)
         regressed = locate.regress_boxes(regression, features[rows], boxes[rows], state.frame_hw)
         score = jnp.mean(best)
+        # Boxes would not tell of weights that are not numbers, and commands look at boxes.
+        box = jnp.where(jnp.isnan(score), jnp.nan, box)
         trust = (score - jnp.mean(logits)) / jnp.maximum(jnp.std(logits), 1e-6)
         success = seen & (score > 0)
         regressed = within(state, jnp.mean(regressed, axis=0))

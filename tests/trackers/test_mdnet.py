@@ -162,12 +162,13 @@ def test_a_target_that_left_keeps_its_centre_in_the_frame():
 
 
 def test_nan_in_weights_is_seen_in_the_box():
-    # Commands stop there; the library hands it on.
+    # Commands stop at a box that is not finite; the library hands it on.
     tracker, frames, state = started()
     kernel = tracker.params["conv3"]["kernel"].at[0, 0, 0, 0].set(jnp.nan)
     bad = tracker.params | {"conv3": tracker.params["conv3"] | {"kernel": kernel}}
     _, output = tracker.step(bad, state, frames[1])
     assert np.isnan(output.score)
+    assert np.isnan(output.box).all()
 
 
 # Distillation
