@@ -68,7 +68,7 @@ def train_head(
     masks: DropoutMasks | None = None,
     num_iters: Int[Array, ""] | None = None,
     num_hard: int = 96,
-    last_rate_factor: float = 10.0,
+    last_rate_factor: Number = 10.0,
     precision: str | None = "highest",
 ) -> TrainResult:
     """Trains the head, an iteration for each row of indices [1, §4.2].
@@ -151,7 +151,8 @@ def train_head(
         jnp.zeros(most, jnp.float32),
         jnp.zeros((most, num_hard), jnp.int32),
     )
-    return jax.lax.fori_loop(0, most if num_iters is None else num_iters, iterate, start)
+    end = most if num_iters is None else jnp.minimum(num_iters, most)
+    return jax.lax.fori_loop(0, end, iterate, start)
 
 
 def index_stream(

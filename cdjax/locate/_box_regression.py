@@ -5,7 +5,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from cdjax._types import Array, Bool, Box, Float, Int
+from cdjax._types import Array, Bool, Box, Float, Int, Number
 
 
 class BoxRegression(NamedTuple):
@@ -26,7 +26,7 @@ def fit_box_regression(
     target: Box,
     valid: Bool[Array, " n"],
     *,
-    reg: float = 1000.0,
+    reg: Number = 1000.0,
     precision: str | None = "highest",
 ) -> BoxRegression:
     """Fits the ridge regression by its dual of n x n equations [1].

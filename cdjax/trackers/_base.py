@@ -11,10 +11,12 @@ class TrackOutput(NamedTuple):
 
     Attributes:
       box: (x, y, w, h) in px, corner index from 0.
-      score: height of the response's peak; 1 is a perfect match with the label.
+      score: height of the response's peak; 1 is a perfect match with the label. MDNet's is the
+        mean logit of its best candidates, above 0 for a target.
       trust: peak-to-sidelobe ratio of the response. Larger is surer, within one video: values are
         tens on a tracked target and differ between videos. Not a detector of loss, since a model
-        that has drifted stays sure of the wrong place.
+        that has drifted stays sure of the wrong place. MDNet's is the score above the mean logit
+        of all candidates, in standard deviations.
       scale: size of the target against the first frame.
       aux: diagnostics as a dict (response map, mask, energies) where the tracker's config
         asks for them, otherwise ().

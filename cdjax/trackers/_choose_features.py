@@ -34,6 +34,7 @@ def choose_features(
     samples: Float[Array, "n f"],
     labels: Int[Array, " n"],
     weights: Float[Array, " n"],
+    found: Bool[Array, ""],
     *,
     select: str,
     num_channels: int | None,
@@ -59,8 +60,11 @@ def choose_features(
       samples: features of both frames, channel by channel: h w entries each.
       labels: 1 of the target, 0 of the background.
       weights: of the samples, which sum to 1; 0 for those that do not count.
+      found: whether the target was found in the second frame; else strength in the first ranks the
+        channels, since how they change tells nothing.
       select: "swap", "friendliness", or the controls "energy" and "random".
-      num_channels: how many to keep; None keeps as many as are alive on the target in a frame.
+      num_channels: how many to keep; None keeps as many as are alive on the target in the first
+        frame.
       friendliness: form of the ranking.
       strength_exponent: see `distill.friendliness`.
       stability_exponent: see `distill.friendliness`.
@@ -86,7 +90,7 @@ def choose_features(
     )
     energies = distill.friendliness(history, form="energy")
     alive = energies > 0
-    scores = jnp.where(alive, scores, -jnp.inf)
+    scores = jnp.where(alive, jnp.where(found, scores, energies), -jnp.inf)
     if num_channels is None:
         count = jnp.maximum(jnp.sum(alive, dtype=jnp.int32), min_channels or -(-num_all // 8))
     else:

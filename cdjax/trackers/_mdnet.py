@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from cdjax import classifier, crop, deep_features, distill, locate
+from cdjax._errors import InputError
 from cdjax._types import Array, Bool, Box, Float, Int, Params, Shaped
 from cdjax.trackers._base import Tracker, TrackOutput
 from cdjax.trackers._choose import fitting_room, require_distilled, round_up
@@ -39,7 +40,8 @@ class MDNetConfig(SelectionConfig):
 
     Attributes (and those of `SelectionConfig`):
       network: "mdnet" (py-MDNet's norm) or "mdnet_matlab" (VGG-M's, and MATLAB's weights).
-      chunk: patches that the network sees at once; few fit a CPU's caches, on a GPU use all.
+      chunk: patches that the network sees at once; None for 4 on a CPU, whose caches they fit, and
+        256 elsewhere.
       num_boxes: candidates a frame.
       num_best: candidates of largest score whose mean is the box.
       trans: shift of candidates against the mean side of the box.
@@ -73,7 +75,7 @@ class MDNetConfig(SelectionConfig):
     """
 
     network: str = "mdnet"
-    chunk: int = 4
+    chunk: int | None = None
     num_boxes: int = 256
     num_best: int = 5
     trans: float = 0.6
@@ -117,8 +119,8 @@ class MDNetConfig(SelectionConfig):
         require = self.require
         require(self.network in NETWORKS, "network", f"use one of {', '.join(NETWORKS)}")
         super().__post_init__()
+        require(self.chunk is None or self.chunk >= 1, "chunk", "use 1 or more")
         for name in (
-            "chunk",
             "num_boxes",
             "num_best",
             "first_samples",
@@ -181,12 +183,19 @@ class MDNetConfig(SelectionConfig):
         items: Shaped[Array, "n *_"],
     ) -> Float[Array, "n f"]:
         """Maps items to features, a few at a time: thousands of patches would not fit."""
-        count = items.shape[0]
-        size = min(self.chunk, count)
-        spare = ((0, -count % size), *((0, 0),) * (items.ndim - 1))
-        chunks = jnp.pad(items, spare, mode="edge").reshape(-1, size, *items.shape[1:])
-        features = jax.lax.map(function, chunks)
-        return features.reshape(-1, features.shape[-1])[:count]
+
+        def run(items: Shaped[Array, "n *_"], most: int) -> Float[Array, "n f"]:
+            count = items.shape[0]
+            size = min(most, count)
+            spare = ((0, -count % size), *((0, 0),) * (items.ndim - 1))
+            chunks = jnp.pad(items, spare, mode="edge").reshape(-1, size, *items.shape[1:])
+            features = jax.lax.map(function, chunks)
+            return features.reshape(-1, features.shape[-1])[:count]
+
+        if self.chunk is not None:
+            return run(items, self.chunk)
+        few, many = (functools.partial(run, most=most) for most in (4, 256))
+        return jax.lax.platform_dependent(items, cpu=few, default=many)
 
 
 class _Samples(NamedTuple):
@@ -210,7 +219,7 @@ class MDNetState(NamedTuple):
       key: key of what is drawn next, as `jax.random.key_data`.
       trans: shift of the next candidates.
       head: the classifier.
-      opt_state: momentum of its training.
+      opt_state: momentum of its training, kept from one to the next but for the first frame's.
       regression: from features to boxes.
       positives: target samples.
       negatives: background samples.
@@ -240,7 +249,6 @@ class _First(NamedTuple):
     """What the first frame teaches, with all channels."""
 
     head: Params
-    opt_state: Any
     positives: _Samples
     negatives: _Samples
     boxes: Float[Array, "n 4"]
@@ -402,7 +410,6 @@ def build_mdnet(config: MDNetConfig) -> Tracker:
         )
         return _First(
             trained.head,
-            trained.opt_state,
             positives,
             _Samples(neg, neg_valid),
             fit_boxes,
@@ -470,7 +477,9 @@ def build_mdnet(config: MDNetConfig) -> Tracker:
     def moved(state: MDNetState, found: _Found, key: Array) -> MDNetState:
         """The state in the next frame, before it learns."""
         grown = jnp.minimum(config.trans_growth * state.trans, config.trans_most)
-        trans = jnp.where(found.failed, grown, config.trans).astype(jnp.float32)
+        # A frame that shows nothing says nothing of how far to look.
+        trans = jnp.where(found.failed, grown, state.trans)
+        trans = jnp.where(found.success, config.trans, trans).astype(jnp.float32)
         return state._replace(
             box=found.box,
             frame_index=state.frame_index + 1,
@@ -557,7 +566,7 @@ def build_mdnet(config: MDNetConfig) -> Tracker:
             frame_hw = jnp.array(frame.shape[:2], jnp.int32)
         box = jnp.asarray(box, jnp.float32)
         box = jnp.concatenate([box[:2], jnp.maximum(box[2:], 1.0)])
-        key = jax.random.key(config.seed) if key is None else key
+        key = _key_data(jax.random.key(config.seed) if key is None else key)
         nothing: Any = ()
         state = MDNetState(
             box=box,
@@ -566,7 +575,7 @@ def build_mdnet(config: MDNetConfig) -> Tracker:
             selected=jnp.zeros(slots, jnp.int32) if distils else jnp.arange(slots, dtype=jnp.int32),
             first_wh=box[2:],
             frame_hw=jnp.asarray(frame_hw, jnp.int32),
-            key=jax.random.key_data(key),
+            key=key,
             trans=jnp.asarray(config.trans, jnp.float32),
             head=nothing,
             opt_state=nothing,
@@ -581,13 +590,13 @@ def build_mdnet(config: MDNetConfig) -> Tracker:
             # far smaller than the samples' features of all channels.
             frame = jnp.where(inside(state, frame), frame, 0)
             return empty(state)._replace(first_frame=frame)
-        key, now = jax.random.split(key)
+        key, now = jax.random.split(jax.random.wrap_key_data(key))
         first = learn_first(params, state, frame, now)
         positives, negatives = start_rings(first.positives, first.negatives)
         return state._replace(
             key=jax.random.key_data(key),
             head=first.head,
-            opt_state=first.opt_state,
+            opt_state=optimiser.init(first.head),
             regression=fit(first, box, first.box_samples.features),
             positives=positives,
             negatives=negatives,
@@ -660,6 +669,7 @@ def build_mdnet(config: MDNetConfig) -> Tracker:
             samples,
             labels,
             weights,
+            found.success,
             select=config.select,
             num_channels=config.num_channels,
             friendliness=config.friendliness,
@@ -682,15 +692,12 @@ def build_mdnet(config: MDNetConfig) -> Tracker:
         def cut(samples: _Samples) -> _Samples:
             return samples._replace(features=samples.features[:, rows] * used[None])
 
-        def cut_inputs(leaf: Array) -> Array:
-            """Keeps fc4's rows of the channels in use; other layers have no such axis."""
-            return leaf[rows] * used[:, None] if leaf.shape[:1] == (num_all * cells,) else leaf
-
-        head, opt_state = jax.tree.map(cut_inputs, (first.head, first.opt_state))
+        fc4 = first.head["fc4"]
+        head = first.head | {"fc4": fc4 | {"kernel": fc4["kernel"][rows] * used[:, None]}}
         ring = start_rings(cut(first.positives), cut(first.negatives))
         state = state._replace(
             head=head,
-            opt_state=opt_state,
+            opt_state=optimiser.init(head),
             regression=fit(first, first_box, cut(first.box_samples).features),
             positives=ring[0],
             negatives=ring[1],
@@ -746,6 +753,16 @@ def mdnet(config: MDNetConfig) -> Tracker:
     return _cached(config)
 
 
+def _key_data(key: Array) -> Array:
+    """A key's numbers, which a state can hold and a file too."""
+    data = jax.random.key_data(key)
+    if data.shape != jax.random.key_data(jax.random.key(0)).shape:
+        raise InputError(
+            f"key of {jax.random.key_impl(key)}: give one of JAX's default, jax.random.key(seed)"
+        )
+    return data
+
+
 def _hard_samples(
     head: Params, positives: list[_Samples], negatives: list[_Samples]
 ) -> tuple[Float[Array, "n f"], Int[Array, " n"], Float[Array, " n"]]:
@@ -794,7 +811,7 @@ def _compact(
     diagnostics = state.diagnostics
     if diagnostics:
         diagnostics = (diagnostics[0], diagnostics[1][slots - size :])
-    # fc5's inputs are as many as fc4's outputs, never as many as the features.
+    # No other axis is a multiple of nine.
     head, opt_state, regression = jax.tree.map(cut, (state.head, state.opt_state, state.regression))
     return mdnet(config), state._replace(
         selected=state.selected[slots - size :],

@@ -248,7 +248,10 @@ def choose(select, num_channels, **options):
         "decay": 5e-4,
         "key": None,
     }
-    return choose_features(*toy(), select=select, num_channels=num_channels, **(plain | options))
+    found = jnp.bool_(options.pop("found", True))
+    return choose_features(
+        *toy(), found, select=select, num_channels=num_channels, **(plain | options)
+    )
 
 
 def test_surrogate_is_what_fc4_loses():

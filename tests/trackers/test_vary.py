@@ -8,6 +8,8 @@ from tracker_cases import (
     ECO_HC,
     ECO_HC_CD,
     HW,
+    MDNET,
+    MDNET_CD,
     at,
     gap,
     jit,
@@ -99,6 +101,8 @@ DEAD = {
         "strength_exponent",
     ],
     ECO_HC_CD: ["prefix_slack"],
+    MDNET: ["stability_exponent", "strength_exponent"],
+    MDNET_CD: [],
     f"{ECO_HC_CD},num_channels=none,num_scales=3": ["scale_rate"],
 }
 
