@@ -8,11 +8,13 @@ r"""Trains MDNet's network on videos: shared layers, and a binary layer a video.
 A visit takes a few frames of one video, draws target and background boxes in each, and takes a
 step of stochastic gradient descent through the shared layers and that video's binary layer; a
 cycle visits every video once, in random order [1]. Without --start all layers are drawn, and
---rate=1e-4 of [1], which is meant for trained ones, is too small.
+--rate=1e-4 of [1], which is meant for trained ones, is too small. Differs: other videos' binary
+layers rest in a visit; frames are neither turned, mirrored nor blurred.
 
-The same command goes on where it was killed, and ends with the same weights as if it had not
-been: what is drawn depends on --seed and the number of the visit alone. WORKDIR holds the last
-checkpoint, losses.csv (a row a visit) and losses.png. The shared layers are stored under --name.
+The same command goes on where it was killed, and ends with the same weights as if it had not been
+(with --rate and --head_factor as they were): what is drawn depends on --seed and the number of the
+visit alone. WORKDIR holds the last checkpoint, losses.csv (a row a visit) and losses.png. The
+shared layers are stored under --name.
 Exit code 0: trained; 2: bad input.
 
 [1] Nam and Han, Learning multi-domain convolutional networks, 2016; py-MDNet's pretrain.
@@ -21,6 +23,7 @@ Exit code 0: trained; 2: bad input.
 import concurrent.futures
 import csv
 import functools
+import hashlib
 import io
 import json
 import sys
@@ -38,6 +41,7 @@ import cdjax
 from cdjax import benchmark, classifier, crop, deep_features, weights
 from cdjax.benchmark._results import check_writable
 from cdjax.deep_features import Backbone
+from cdjax.weights._store import check_name
 
 _ROOT = flags.DEFINE_string("root", None, "Folder of the dataset.", required=True)
 _DATASET = flags.DEFINE_enum("dataset", "otb", list(benchmark.DATASETS), "Kind of dataset.")
@@ -52,8 +56,8 @@ _CYCLES = flags.DEFINE_integer("cycles", 50, "Visits of every video.", lower_bou
 _FRAMES = flags.DEFINE_integer("frames", 8, "Frames of a visit.", lower_bound=1)
 _POSITIVES = flags.DEFINE_integer("positives", 32, "Target samples of a visit.", lower_bound=1)
 _NEGATIVES = flags.DEFINE_integer("negatives", 96, "Background samples.", lower_bound=1)
-_RATE = flags.DEFINE_float("rate", 1e-4, "Learning rate of the convolutions.", lower_bound=0)
-_HEAD = flags.DEFINE_float("head_factor", 10, "Learning rate of the rest, against that.")
+_RATE = flags.DEFINE_float("rate", 1e-4, "Learning rate of the convolutions.", lower_bound=1e-9)
+_HEAD = flags.DEFINE_float("head_factor", 10, "Learning rate of the rest, against that.", 0)
 _SEED = flags.DEFINE_integer("seed", 0, "Of all that is drawn.", lower_bound=0)
 _SAVE = flags.DEFINE_integer("save_every", 10, "Cycles between checkpoints.", lower_bound=1)
 
@@ -69,11 +73,13 @@ class Video(NamedTuple):
       name: its name.
       paths: frames that have a box.
       boxes: their boxes, px.
+      hw: height and width of its frames, px.
     """
 
     name: str
     paths: list[Path]
     boxes: np.ndarray
+    hw: tuple[int, int]
 
 
 class Batch(NamedTuple):
@@ -127,7 +133,11 @@ def read_videos() -> list[Video]:
         if not index.size:
             raise cdjax.InputError(f"{target.name}: no frame with a box; --exclude={target.name}")
         paths = [sequence.frame_paths[i] for i in index]
-        videos.append(Video(target.name, paths, sequence.boxes[index].astype(np.float32)))
+        for path in paths:
+            if not path.is_file():
+                raise cdjax.InputError(f"{path}: frame is missing; --exclude={target.name}")
+        hw = benchmark.read_image(paths[0]).shape[:2]
+        videos.append(Video(target.name, paths, sequence.boxes[index].astype(np.float32), hw))
     if not videos:
         raise cdjax.InputError("no video is left; check --sequences and --exclude")
     return videos
@@ -152,7 +162,8 @@ def batches(videos: list[Video], first: int, canvas: tuple[int, int]) -> Iterato
         domain = int(np.random.default_rng([_SEED.value, cycle]).permutation(count)[place])
         video = videos[domain]
         chosen = frames_of(video, domain, cycle)
-        frames = [benchmark.read_image(video.paths[i]) for i in chosen]
+        # The first one too, whose size the others must have.
+        _, *frames = benchmark.read_images([video.paths[0], *(video.paths[i] for i in chosen)])
         return Batch(
             np.int32(domain),
             np.stack([benchmark.pad_to_canvas(frame, canvas) for frame in frames]),
@@ -174,6 +185,7 @@ def draw_patches(key: Any, batch: Any) -> tuple[Any, Any]:
 
     def of_frame(key: Any, frame: Any, hw: Any, box: Any) -> tuple[Any, Any, Any, Any]:
         first, second = jax.random.split(key)
+        least = jnp.minimum(box[2:], 10.0)  # of a smaller target no sample would be left
         near = crop.draw_boxes(
             first,
             box,
@@ -182,6 +194,7 @@ def draw_patches(key: Any, batch: Any) -> tuple[Any, Any]:
             num=-(-_POSITIVES.value // _FRAMES.value),
             trans=0.1,
             scale=1.3,
+            least_px=least,
             overlap=(0.7, 1.0),
         )
         far = crop.draw_boxes(
@@ -192,6 +205,7 @@ def draw_patches(key: Any, batch: Any) -> tuple[Any, Any]:
             num=-(-_NEGATIVES.value // _FRAMES.value),
             trans=2.0,
             scale=1.6,
+            least_px=least,
             overlap=(0.0, 0.5),
         )
         cut = functools.partial(crop.mdnet_crop, frame, frame_hw=hw)
@@ -261,9 +275,9 @@ def make_visit(backbone: Backbone) -> Any:
     return jax.jit(visit, donate_argnums=0), optimiser
 
 
-def start_training(backbone: Backbone, optimiser: Any, num_domains: int) -> Training:
+def start_training(backbone: Backbone, optimiser: Any, num_domains: int, key: Any) -> Training:
     """Layers of --start where they fit, the others drawn."""
-    keys = jax.random.split(jax.random.key(_SEED.value), 3)
+    keys = jax.random.split(key, 3)
     given = weights.load_params(_START.value) if _START.value else {}
     shared = deep_features.init_params(keys[0], backbone)
     shared |= {
@@ -278,7 +292,7 @@ def start_training(backbone: Backbone, optimiser: Any, num_domains: int) -> Trai
             f"--start={_START.value}: its conv1 has another shape; use weights of VGG-M or MDNet"
         )
     shared |= {name: given[name] for name in taken}
-    shared["mean"] = jnp.asarray(given.get("mean", np.full(3, 128)), jnp.float32)
+    shared["mean"] = jnp.full(3, 128.0)  # MDNet's, whatever the layers were trained with
     print(f"layers taken from --start: {', '.join(taken) or 'none'}", flush=True)
     domains = jax.vmap(lambda key: classifier.init_head(key)["fc6"])(
         jax.random.split(keys[2], num_domains)
@@ -292,13 +306,16 @@ def start_training(backbone: Backbone, optimiser: Any, num_domains: int) -> Trai
 class Checkpoints:
     """The last state of a workdir, for one set of flags."""
 
-    def __init__(self, workdir: Path, names: list[str]):
+    def __init__(self, workdir: Path, videos: list[Video]):
         """Opens or makes a workdir; refuses one of other flags."""
         import orbax.checkpoint as ocp
 
         chosen = (_DATASET, _MAX_FRAMES, _NETWORK, _START, _FRAMES, _POSITIVES, _NEGATIVES)
-        flags_of = (*chosen, _RATE, _HEAD, _SEED)
-        ours = {flag.name: flag.value for flag in flags_of} | {"videos": names}
+        ours: dict[str, Any] = {flag.name: flag.value for flag in (*chosen, _SEED)}
+        ours["videos"] = {
+            video.name: [len(video.paths), hashlib.sha256(video.boxes.tobytes()).hexdigest()]
+            for video in videos
+        }
         known = workdir / "pretrain.json"
         check_writable(workdir / "losses.csv", renamed=True)
         if known.exists():
@@ -324,12 +341,19 @@ class Checkpoints:
             return training, []
         args = self._orbax.args.StandardRestore(training)
         training = cast(Training, self._manager.restore(step, args=args))
-        with self._losses.open(encoding="utf-8", newline="") as file:
-            rows = [[float(x) for x in row] for row in list(csv.reader(file))[1:]]
-        return training, rows[: int(training.visit)]
+        try:
+            with self._losses.open(encoding="utf-8", newline="") as file:
+                rows = list(csv.reader(file))[1 : 1 + step]
+            return training, [[int(a), int(b), float(c), float(d)] for a, b, c, d in rows]
+        except (OSError, ValueError) as error:
+            raise cdjax.InputError(
+                f"{self._losses}: {error}; restore it, or use another --workdir"
+            ) from error
 
     def save(self, training: Training, losses: list[list[float]]) -> None:
-        """Writes the losses, then the state that they belong to."""
+        """Writes the losses, then the state that they belong to, if its numbers are finite."""
+        if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(jax.device_get(training))):
+            raise diverged(len(losses))
         text = io.StringIO()
         csv.writer(text).writerows([["visit", "video", "loss", "accuracy"], *losses])
         scratch = self._losses.with_suffix(".new")
@@ -337,6 +361,14 @@ class Checkpoints:
         scratch.replace(self._losses)
         self._manager.save(int(training.visit), args=self._orbax.args.StandardSave(training))
         self._manager.wait_until_finished()
+
+
+def diverged(visit: int) -> cdjax.InputError:
+    """What to say of numbers that are not finite."""
+    return cdjax.InputError(
+        f"visit {visit}: the loss or the weights are not finite: use a smaller --rate than"
+        f" {_RATE.value}; the same --workdir goes on from its last checkpoint"
+    )
 
 
 def plot_losses(path: Path, losses: list[list[float]], num_videos: int) -> None:
@@ -362,25 +394,22 @@ def plot_losses(path: Path, losses: list[list[float]], num_videos: int) -> None:
 
 def pretrain() -> None:
     """Trains as the flags say."""
+    check_name(_NAME.value, _NETWORK.value)  # now rather than after hours
     videos = read_videos()
-    sizes = [benchmark.read_image(video.paths[0]).shape[:2] for video in videos]
-    canvas = (max(h for h, _ in sizes), max(w for _, w in sizes))
-    workdir = Path(_WORKDIR.value)
-    workdir.mkdir(parents=True, exist_ok=True)
-    checkpoints = Checkpoints(workdir, [video.name for video in videos])
+    canvas = (max(video.hw[0] for video in videos), max(video.hw[1] for video in videos))
     backbone = Backbone(network=_NETWORK.value, layers=("conv3",))
     visit, optimiser = make_visit(backbone)
-    training = start_training(backbone, optimiser, len(videos))
+    first, key = jax.random.split(jax.random.key(_SEED.value))
+    training = start_training(backbone, optimiser, len(videos), first)
+    workdir = Path(_WORKDIR.value)
+    workdir.mkdir(parents=True, exist_ok=True)
+    checkpoints = Checkpoints(workdir, videos)
     training, losses = checkpoints.restore(training)
-    key = jax.random.key(_SEED.value)
     for batch in batches(videos, int(training.visit), canvas):
         training, loss, right = visit(training, key, batch)
         figures = [float(loss), float(right)]
         if not np.isfinite(figures[0]):
-            raise cdjax.InputError(
-                f"loss {figures[0]} at visit {len(losses) + 1}: use a smaller --rate than"
-                f" {_RATE.value}; the last checkpoint is kept"
-            )
+            raise diverged(len(losses) + 1)
         losses.append([len(losses) + 1, int(batch.domain), *figures])
         cycle, rest = divmod(len(losses), len(videos))
         if not rest:

@@ -25,6 +25,7 @@ from cdjax.weights._tables import COLOR_TABLE, NETWORKS
 _MANIFEST = "manifest.json"
 _ARRAYS = "params"
 _VERSION = 1
+_TRAINED = "trained"
 _STORED = (*NETWORKS, COLOR_TABLE.network)
 
 
@@ -162,7 +163,7 @@ def save_params(
     Args:
       params: as `load_params` returns them.
       network: the network as `cdjax.deep_features.Backbone` calls it.
-      name: name in the store; what had the same name is replaced.
+      name: name in the store; weights that were trained here are replaced.
       source: what the weights come from, for the manifest.
       directory: the store; `weights_dir()` if None.
 
@@ -170,9 +171,10 @@ def save_params(
       The folder of the stored weights.
 
     Raises:
-      InputError: an array has another shape or is not finite, or the name is another network's.
+      InputError: an array has another shape or is not finite, or the name is another network's or
+        a converted file's.
     """
-    _check_name(name, network)
+    check_name(name, network, directory=directory)
     arrays: Any = jax.tree.map(lambda leaf: np.asarray(leaf, np.float32), params)
     deepest = [layer for layer in layers_of(network) if layer in arrays][-1:]
     check_params(Backbone(network=network, layers=tuple(deepest) or layers_of(network)), arrays)
@@ -187,7 +189,7 @@ def save_params(
         deepest_layer=deepest[0],
         source_file=source,
         source_sha256=digest,
-        format="trained",
+        format=_TRAINED,
         licence=UNKNOWN,
         channel_order="RGB",
         mean=tuple(float(x) for x in arrays["mean"]),
@@ -197,6 +199,15 @@ def save_params(
         files_sha256="",
     )
     return _save(arrays, manifest, weights_dir() if directory is None else directory)
+
+
+def check_name(name: str, network: str, *, directory: Path | None = None) -> None:
+    """Refuses a name for weights trained here: no folder's, another network's or a file's."""
+    _check_name(name, network)
+    root = weights_dir() if directory is None else directory
+    for other in list_weights(root):
+        if other.name == name and other.format != _TRAINED:
+            raise InputError(f"{root / name}: holds {other.source_file}: give another name")
 
 
 def _check_name(name: str, network: str) -> None:

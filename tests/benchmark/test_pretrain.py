@@ -49,6 +49,12 @@ def script():
         delattr(flags.FLAGS, name)
 
 
+def gap(a, b):
+    """The largest difference of two trees."""
+    pairs = zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
+    return max(float(np.abs(np.asarray(x) - np.asarray(y)).max()) for x, y in pairs)
+
+
 def given(folder, **more):
     """The flags of a small training."""
     values = {"root": str(folder / "data"), "workdir": str(folder / "work")} | SMALL | more
@@ -77,7 +83,7 @@ def test_visits_lower_the_loss_and_leave_other_videos_alone(folder, script):
     with given(folder, rate=3e-3, head_factor=1.0):
         backbone = script.Backbone(network="mdnet", layers=("conv3",))
         visit, optimiser = script.make_visit(backbone)
-        training = script.start_training(backbone, optimiser, 2)
+        training = script.start_training(backbone, optimiser, 2, jax.random.key(0))
         before = jax.device_get(training)
         batch = next(iter(script.batches(script.read_videos(), 0, (48, 80))))
         losses = []
@@ -94,6 +100,13 @@ def test_visits_lower_the_loss_and_leave_other_videos_alone(folder, script):
     ):
         np.testing.assert_array_equal(old[other], new[other])
         assert np.abs(old[batch.domain] - new[batch.domain]).max() > 0
+    # Without a rate of their own the fully connected layers stay; convolutions do not.
+    with given(folder, head_factor=0.0):
+        visit, _ = script.make_visit(backbone)
+        start = jax.device_get(training)
+        training, *_ = visit(training, jax.random.key(0), batch)
+    changed = {name for name in start.shared if gap(start.shared[name], training.shared[name]) > 0}
+    assert changed == {"conv1", "conv2", "conv3"}
     for name, layer in before.shared.items():
         moved = [
             np.abs(old - new).max()
@@ -113,12 +126,41 @@ def test_nothing_to_train_on(folder, script):
 
 def test_a_workdir_holds_one_training(folder, script, tmp_path):
     with given(folder):
-        script.Checkpoints(tmp_path, ["A", "B"])
-        script.Checkpoints(tmp_path, ["A", "B"])
-        with pytest.raises(InputError, match="begun with videos"):
-            script.Checkpoints(tmp_path, ["A"])
-    with given(folder, rate=1.0), pytest.raises(InputError, match=r"rate=0\.001, not 1\.0"):
-        script.Checkpoints(tmp_path, ["A", "B"])
+        videos = script.read_videos()
+        script.Checkpoints(tmp_path, videos)
+        script.Checkpoints(tmp_path, videos)
+        moved = [videos[0]._replace(boxes=videos[0].boxes + 1), videos[1]]
+        for others in (videos[:1], moved):
+            with pytest.raises(InputError, match="begun with videos"):
+                script.Checkpoints(tmp_path, others)
+    with given(folder, seed=1), pytest.raises(InputError, match=r"seed=0, not 1: use another"):
+        script.Checkpoints(tmp_path, videos)
+
+
+def test_refused_before_any_work(folder, script, tmp_path):
+    work = {"workdir": str(tmp_path / "work")}
+    with given(folder, name="vgg19", **work), pytest.raises(InputError, match="cannot be called"):
+        script.pretrain()
+    with given(folder, start="vgg_n", **work), pytest.raises(InputError, match="no weights"):
+        script.pretrain()
+    assert not (tmp_path / "work").exists()
+
+
+def test_a_checkpoint_without_its_losses(folder, script, tmp_path):
+    with given(folder):
+        backbone = script.Backbone(network="mdnet", layers=("conv3",))
+        _, optimiser = script.make_visit(backbone)
+        training = script.start_training(backbone, optimiser, 2, jax.random.key(0))
+        checkpoints = script.Checkpoints(tmp_path, script.read_videos())
+        bad = training._replace(domains=jax.tree.map(lambda x: x * np.nan, training.domains))
+        with pytest.raises(InputError, match="not finite: use a smaller --rate than 0.001"):
+            checkpoints.save(bad, [])
+        checkpoints.save(training._replace(visit=training.visit + 1), [[1, 0, 0.5, 1.0]])
+        _, losses = checkpoints.restore(training)
+        assert losses == [[1, 0, 0.5, 1.0]]
+        (tmp_path / "losses.csv").unlink()
+        with pytest.raises(InputError, match="losses.csv.*restore it"):
+            checkpoints.restore(training)
 
 
 @pytest.mark.slow
@@ -147,3 +189,14 @@ def test_a_killed_training_ends_as_the_whole(folder):
     assert sorted(whole) == ["conv1", "conv2", "conv3", "fc4", "fc5", "mean"]
     for a, b in zip(jax.tree.leaves(whole), jax.tree.leaves(parts), strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_visits_draw_anew(folder, script):
+    with given(folder):
+        batch = next(iter(script.batches(script.read_videos(), 0, (48, 80))))
+        keys = [jax.random.fold_in(jax.random.key(0), visit) for visit in range(2)]
+        drawn = [jax.jit(script.draw_patches)(key, batch) for key in keys]
+    for patches, valid in drawn:
+        assert patches.shape == (15, 107, 107, 3)
+        assert np.asarray(valid).all()
+    assert gap(drawn[0][0], drawn[1][0]) > 10

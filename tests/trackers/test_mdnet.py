@@ -1,12 +1,14 @@
 """MDNet's loop: what it draws, when it learns, and what MDNet-CD keeps."""
 
 import functools
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from tracker_cases import (
+    HW,
     MDNET,
     MDNET_CD,
     all_finite,
@@ -22,7 +24,8 @@ from tracker_cases import (
 )
 
 import cdjax
-from cdjax import InputError, classifier
+from cdjax import InputError, classifier, crop, deep_features, locate
+from cdjax.trackers import _mdnet
 from cdjax.trackers._choose_features import _surrogate, choose_features
 from cdjax.trackers._names import config_of
 
@@ -68,6 +71,180 @@ def test_each_frame_draws_anew():
         state, output = tracker.step(tracker.params, state, frame)
         seen.add(tuple(np.asarray(output.box - output.box[0]).round(3)))
     assert len(seen) == 3
+
+
+# What it draws and learns from
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """What the tracker asks of its parts: (name, positional arguments, options) of each call."""
+    made = []
+
+    def listen(module, name, instead=None):
+        plain = getattr(module, name)
+
+        def call(*args, **options):
+            made.append((name, args, options))
+            return (instead or plain)(*args, **options)
+
+        monkeypatch.setattr(module, name, call)
+
+    def untrained(head, opt_state, positives, negatives, pos_index, neg_index, **options):
+        # Momentum that tells how often it was trained.
+        more = jax.tree.map(lambda leaf: leaf + 1, opt_state)
+        head = jax.tree.map(lambda leaf: leaf * 1.5, head)
+        iters = pos_index.shape[0]
+        return classifier.TrainResult(
+            head, more, jnp.zeros(iters), jnp.zeros(iters), jnp.zeros((iters, 1), jnp.int32)
+        )
+
+    listen(crop, "draw_boxes")
+    listen(crop, "regression_samples")
+    listen(locate, "fit_box_regression")
+    listen(classifier, "index_stream")
+    listen(classifier, "train_head", untrained)
+    listen(_mdnet, "choose_features")
+    return made
+
+
+def few(name):
+    """A name with fewer patches, for steps op by op."""
+    return name.replace("num_boxes=24", "num_boxes=6").replace("tives=40", "tives=16")
+
+
+def named(calls, name):
+    return [(args, options) for found, args, options in calls if found == name]
+
+
+def test_draws_and_rates_are_those_of_py_mdnet(calls):
+    tracker, params = _mdnet.build_mdnet(config_of("MDNet")), params_of("MDNet")
+    frame, box = jax.ShapeDtypeStruct((*HW, 3), jnp.uint8), jax.ShapeDtypeStruct((4,), jnp.float32)
+
+    def draws():
+        fields = ("kind", "num", "trans", "scale", "aspect", "overlap")
+        return [tuple(o.get(f) for f in fields) for _, o in named(calls, "draw_boxes")]
+
+    state = jax.eval_shape(tracker.init, params, frame, box)
+    assert draws() == [
+        ("gaussian", 500, 0.1, 1.3, None, (0.7, 1.0)),
+        ("uniform", 2500, None, 1.6, None, (0.0, 0.5)),
+        ("whole", 2500, None, None, None, (0.0, 0.5)),
+        ("uniform", 1000, 0.3, 1.6, 1.1, (0.6, 1.0)),
+        ("uniform", 200, 2.0, 1.3, None, (0.0, 0.5)),
+    ]
+    assert len(named(calls, "regression_samples")) == 1
+    ((_, fit),) = named(calls, "fit_box_regression")
+    assert fit["reg"] == 1000
+    ((args, options),) = named(calls, "train_head")
+    assert [x.shape for x in args[2:]] == [(500, 4608), (5000, 4608), (50, 32), (50, 1024)]
+    found = (options["learning_rate"], options["num_hard"], options["last_rate_factor"])
+    assert found == (5e-4, 96, 10)
+    assert options["masks"].fc5.shape == (50, 128, 512)
+
+    calls.clear()
+    jax.eval_shape(tracker.step, params, state, frame)
+    first, *others = draws()
+    assert (first[0], first[1], first[3], first[5]) == ("gaussian", 256, 1.05, None)
+    # The shapes of what a branch returns are traced once more.
+    assert set(others) == {
+        ("gaussian", 50, 0.1, 1.3, None, (0.7, 1.0)),
+        ("uniform", 200, 2.0, 1.3, None, (0.0, 0.3)),
+    }
+    args, options = named(calls, "train_head")[0]
+    assert [x.shape for x in args[2:]] == [(5450, 4608), (6000, 4608), (15, 32), (15, 1024)]
+    assert options["learning_rate"] == 1e-3
+
+
+def test_updates_take_the_frames_that_they_should(calls):
+    tracker, (frames, boxes) = _mdnet.build_mdnet(config_of(few(MDNET))), video(1)
+    frames, params = jnp.asarray(frames), params_of(MDNET)
+    seen = []
+    with jax.disable_jit():
+        state = tracker.init(params, frames[0], jnp.asarray(boxes[0]))
+        # Training the first frame leaves no momentum to the updates.
+        assert max(np.abs(x).max() for x in jax.tree.leaves(state.opt_state)) == 0
+        for index in range(1, 8):
+            calls.clear()
+            # The seventh is not found.
+            state, _ = tracker.step(params, with_bias(state, index < 7), frames[index % 7])
+            streams = named(calls, "index_stream")
+            assert len(streams) == (2 if index in (3, 6, 7) else 0)
+            if streams:
+                rings = (state.positives, state.negatives)
+                seen.append(
+                    [
+                        np.unique(np.asarray(ring.frames)[np.asarray(args[1])]).tolist()
+                        for ring, (args, _) in zip(rings, streams, strict=True)
+                    ]
+                )
+    assert seen == [
+        [[0, 1, 2, 3], [1, 2, 3]],
+        [[3, 4, 5, 6], [4, 5, 6]],
+        [[4, 5, 6], [4, 5, 6]],
+    ]
+    assert all((np.asarray(leaf) == 3).all() for leaf in jax.tree.leaves(state.opt_state))
+
+
+class _Head(NamedTuple):
+    """A head by itself."""
+
+    head: Any
+
+
+@pytest.mark.parametrize("found", [True, False])
+def test_distillation_cuts_what_it_was_given(calls, monkeypatch, found):
+    tracker, (frames, boxes) = _mdnet.build_mdnet(config_of(few(MDNET_CD))), video(1)
+    frames, params = jnp.asarray(frames), params_of(MDNET_CD)
+    # How the target scores is decided here.
+    start = lambda key, params: with_bias(_Head(classifier.init_head(key)), found).head
+    monkeypatch.setattr(classifier, "start_head", start)
+    state = tracker.init(params, frames[0], jnp.asarray(boxes[0]))
+    with jax.disable_jit():
+        after, output = tracker.step(params, state, frames[1])
+    assert (output.score > 0) == found
+    rows = (np.asarray(after.selected)[:, None] * 9 + np.arange(9)).reshape(-1)
+    (first, _), (second, options) = named(calls, "train_head")
+    # The head that the first training returned, cut; and without its momentum.
+    whole = 1.5 * np.asarray(first[0]["fc4"]["kernel"])
+    np.testing.assert_array_equal(second[0]["fc4"]["kernel"], whole[rows])
+    np.testing.assert_array_equal(second[0]["fc5"]["kernel"], 1.5 * first[0]["fc5"]["kernel"])
+    assert max(np.abs(x).max() for x in jax.tree.leaves(second[1])) == 0
+    assert options["learning_rate"] == 1e-3
+    np.testing.assert_array_equal(after.head["fc4"]["kernel"], 1.5 * whole[rows])
+    # It is trained on the samples of both frames, or of the first alone.
+    assert set(np.unique(after.positives.frames)) == ({-1, 0, 1} if found else {-1, 0})
+    np.testing.assert_array_equal(after.positives.features[:5], np.asarray(first[2])[:5, rows])
+    # The regression learns from the first frame alone, at last with the channels kept.
+    (fit, _), (again, _) = named(calls, "fit_box_regression")
+    np.testing.assert_array_equal(again[0], np.asarray(fit[0])[:, rows])
+    for args in (fit, again):
+        np.testing.assert_array_equal(args[2], state.box)
+    # Friendliness sees the target in both frames.
+    ((args, _),) = named(calls, "choose_features")
+    history, _, labels, weights, told = args[1:6]
+    look = lambda frame, box: deep_features.maps_of(
+        config_of(MDNET_CD).extract(params, crop.mdnet_crop(frame, box[None])), hw=(3, 3)
+    )[0]
+    np.testing.assert_allclose(history[0], look(frames[0], state.box), rtol=1e-3, atol=1e-2)
+    np.testing.assert_allclose(history[1], look(frames[1], after.box), rtol=1e-3, atol=1e-2)
+    assert np.abs(history[0] - history[1]).max() > 1
+    assert bool(told) == found
+    # 20 and 5 of the target, 8 and 8 of the background; the second frame's count if it is found.
+    assert labels.tolist() == [1] * 25 + [0] * 16
+    used = np.asarray(weights) > 0
+    assert (used[20:25].any(), used[33:].any()) == (found, found)
+    for label in (0, 1):
+        np.testing.assert_allclose(weights[labels == label].sum(), 0.5, rtol=1e-5)
+
+
+def test_the_box_that_is_carried_on_is_not_regressed():
+    tracker, (frames, boxes) = programs(MDNET + ",aux=true"), video(1)
+    state = with_bias(tracker.start(frames[0], boxes[0]), True)
+    after, output = tracker.step(tracker.params, state, frames[1])
+    best = np.argsort(-np.asarray(output.aux["logits"]))[:5]
+    np.testing.assert_allclose(after.box, output.aux["boxes"][best].mean(0), rtol=1e-5)
+    assert np.abs(output.box - after.box).max() > 1e-3
 
 
 # When it learns
@@ -124,6 +301,7 @@ def test_lanes_train_where_one_needs_it():
 def test_frames_of_one_colour_teach_nothing(name):
     tracker, frames, state = started(name)
     state, _ = tracker.step(tracker.params, state, frames[1])
+    state = state._replace(trans=jnp.float32(1.2))
     blank = np.full_like(frames[0], 90)
     after, output = tracker.step(tracker.params, state, blank)
     np.testing.assert_allclose(output.box, state.box, atol=1e-4)
@@ -187,8 +365,6 @@ def test_distilled_state_holds_the_channels_kept_alone():
         assert small.positives.features.shape[1] * 8 == whole.positives.features.shape[1]
         assert small.negatives.features.shape[1] * 8 == whole.negatives.features.shape[1]
         assert small.regression.coef.shape == (64 * 9, 4)
-    # Momentum goes along with its weights.
-    assert jax.tree.structure(after.opt_state) == jax.tree.structure(wide.opt_state)
     cut, few = tracker.tracker.compact(after)
     assert few.first_frame == ()
     assert same_bits(few.head, after.head)
@@ -295,6 +471,21 @@ def test_dead_channels_go_first():
     assert not choose("friendliness", 11).mask[11]
     assert int(choose("swap", None).mask.sum()) == 11
     assert int(choose("friendliness", None, min_channels=12).mask.sum()) == 12
+
+
+def test_a_lost_second_frame_ranks_by_strength():
+    lost = choose("friendliness", 5, found=False)
+    np.testing.assert_array_equal(lost.mask, choose("energy", 5).mask)
+    assert not np.array_equal(lost.mask, choose("friendliness", 5).mask)
+
+
+def test_keys_of_another_kind_are_refused():
+    frames, boxes = video(1)
+    key = jax.random.key(0, impl="rbg")
+    with pytest.raises(InputError, match="key of .*rbg"):
+        cdjax.make(MDNET_CD).init(
+            params_of(MDNET), jnp.asarray(frames[0]), jnp.asarray(boxes[0]), key=key
+        )
 
 
 @pytest.mark.parametrize("select", ["energy", "random"])
