@@ -14,9 +14,9 @@ from cdjax.trackers._deepcd import deepcd as deepcd
 from cdjax.trackers._eco import ECOConfig as ECOConfig
 from cdjax.trackers._eco import ECOState as ECOState
 from cdjax.trackers._eco import eco as eco
-from cdjax.trackers._mdnet import MDNetConfig as MDNetConfig
 from cdjax.trackers._mdnet import MDNetState as MDNetState
 from cdjax.trackers._mdnet import mdnet as mdnet
+from cdjax.trackers._mdnet_config import MDNetConfig as MDNetConfig
 from cdjax.trackers._model import model_bytes as model_bytes
 from cdjax.trackers._names import backbone_of as backbone_of
 from cdjax.trackers._names import candidates_of as candidates_of

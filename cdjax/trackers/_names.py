@@ -19,7 +19,8 @@ from cdjax.trackers._base import Tracker
 from cdjax.trackers._cacf import CACFConfig, build_cacf, cacf
 from cdjax.trackers._deepcd import DeepCDConfig, build_deepcd, deepcd
 from cdjax.trackers._eco import ECOConfig, build_eco, eco
-from cdjax.trackers._mdnet import MDNetConfig, build_mdnet, mdnet
+from cdjax.trackers._mdnet import build_mdnet, mdnet
+from cdjax.trackers._mdnet_config import MDNetConfig
 
 _NETWORKS = {
     "V": "vgg19",

@@ -20,7 +20,7 @@ CONFIGS = sorted(p.stem for p in (ROOT / "experiments" / "configs").glob("[!_]*.
 ROWS = (
     ("CF2-V-34+44+54", "CF2-V-11+12+21", "CF2-V-54", "CF2-S-Fire3")
     + ("DeepCD-V-11", "DeepCD-V-11+12+21", "DeepCD-V-11+12+21+54", "DeepCD-V-54")
-    + ("DeepCD-S-All", "CACF", "CACF-CD", "ECO", "ECO-CD")
+    + ("DeepCD-S-All", "CACF", "CACF-CD", "ECO", "ECO-CD", "MDNet", "MDNet-CD")
 )
 
 
