@@ -186,28 +186,12 @@ def draw_patches(key: Any, batch: Any) -> tuple[Any, Any]:
     def of_frame(key: Any, frame: Any, hw: Any, box: Any) -> tuple[Any, Any, Any, Any]:
         first, second = jax.random.split(key)
         least = jnp.minimum(box[2:], 10.0)  # of a smaller target no sample would be left
-        near = crop.draw_boxes(
-            first,
-            box,
-            hw,
-            kind="uniform",
-            num=-(-_POSITIVES.value // _FRAMES.value),
-            trans=0.1,
-            scale=1.3,
-            least_px=least,
-            overlap=(0.7, 1.0),
+        draw = functools.partial(
+            crop.draw_boxes, box=box, frame_hw=hw, kind="uniform", least_px=least
         )
-        far = crop.draw_boxes(
-            second,
-            box,
-            hw,
-            kind="uniform",
-            num=-(-_NEGATIVES.value // _FRAMES.value),
-            trans=2.0,
-            scale=1.6,
-            least_px=least,
-            overlap=(0.0, 0.5),
-        )
+        num_near, num_far = (-(-n // _FRAMES.value) for n in (_POSITIVES.value, _NEGATIVES.value))
+        near = draw(first, num=num_near, trans=0.1, scale=1.3, overlap=(0.7, 1.0))
+        far = draw(second, num=num_far, trans=2.0, scale=1.6, overlap=(0.0, 0.5))
         cut = functools.partial(crop.mdnet_crop, frame, frame_hw=hw)
         return cut(near[0]), near[1], cut(far[0]), far[1]
 
