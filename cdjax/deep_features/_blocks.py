@@ -15,6 +15,7 @@ from cdjax.deep_features._extract import (
     check_rgb,
     forward,
     network_module,
+    patch_by_patch,
 )
 
 
@@ -91,19 +92,23 @@ def extract_blocks(
     check_rgb(backbone, patches)
     check_params(backbone, params)
     layout = block_layout(backbone, patches.shape[1], cell=cell)
-    blocks = []
-    for maps, stride, size, side in zip(
-        forward(backbone, params, patches),
-        _strides(backbone),
-        layout.cell_px,
-        layout.sides,
-        strict=True,
-    ):
-        crop = side * (size // stride)
-        start = (maps.shape[1] - crop) // 2
-        maps = maps[:, start : start + crop, start : start + crop]
-        blocks.append(maps if size == stride else cell_means(maps, cell=size // stride))
-    return blocks
+
+    def blocks_of(patches: Float[Array, "m p p 3"]) -> list[Float[Array, "m _ _ _"]]:
+        blocks = []
+        for maps, stride, size, side in zip(
+            forward(backbone, params, patches),
+            _strides(backbone),
+            layout.cell_px,
+            layout.sides,
+            strict=True,
+        ):
+            crop = side * (size // stride)
+            start = (maps.shape[1] - crop) // 2
+            maps = maps[:, start : start + crop, start : start + crop]
+            blocks.append(maps if size == stride else cell_means(maps, cell=size // stride))
+        return blocks
+
+    return patch_by_patch(blocks_of, patches)
 
 
 @functools.cache

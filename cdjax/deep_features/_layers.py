@@ -48,7 +48,7 @@ class Conv(nn.Module):
             kernel = jnp.take(kernel, outputs, axis=-1, mode="clip")
             bias = jnp.take(bias, outputs, mode="clip")
             if self.stride == 1:
-                return convolve_by_shifts(maps, kernel, bias, pad=self.pad, padding=self.padding)
+                return convolve_by_products(maps, kernel, bias, pad=self.pad, padding=self.padding)
         return convolve(
             maps,
             kernel,
@@ -119,7 +119,7 @@ def _shifts(
     ]
 
 
-def convolve_by_shifts(
+def convolve_by_products(
     maps: Float[Array, "n h w c_in"],
     kernel: Float[Array, "kh kw c_in c_out"],
     bias: Float[Array, " c_out"],
@@ -127,7 +127,7 @@ def convolve_by_shifts(
     pad: int = 0,
     padding: str = "zero",
 ) -> Float[Array, "n h_out w_out c_out"]:
-    """`convolve` at stride 1, as a matrix product for each place of the kernel.
+    """`convolve` at stride 1 as matrix products: one for each place of the kernel.
 
     Kernels gathered per video get a batch axis under `vmap`. That makes a convolution a
     grouped one, three times slower on CPU than one after the other; products stay fast.
@@ -136,12 +136,13 @@ def convolve_by_shifts(
     mode = "reflect" if padding == "reflect" else "constant"
     maps = jnp.pad(maps, ((0, 0), (pad, pad), (pad, pad), (0, 0)), mode=mode)
     size = kernel.shape[0]
-    height, width = (side - size + 1 for side in maps.shape[1:3])
-    out = sum(
-        jnp.einsum("nhwc,ck->nhwk", maps[:, i : i + height, j : j + width], kernel[i, j])
-        for i in range(size)
-        for j in range(size)
-    )
+    seen, weights = _shifts(maps, size, 1), kernel.reshape(-1, *kernel.shape[2:])
+    if kernel.shape[2] <= 3:
+        # Products over so few channels are slow. Planes, whose rows are copied at once.
+        planes = jnp.stack([jnp.moveaxis(each, -1, 0) for each in seen])
+        out = jnp.einsum("pcnhw,pck->nhwk", planes, weights)
+    else:
+        out = sum(jnp.einsum("nhwc,ck->nhwk", *each) for each in zip(seen, weights, strict=True))
     return jax.nn.relu(out + bias[None, None, None, :])
 
 

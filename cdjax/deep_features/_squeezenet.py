@@ -4,7 +4,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from cdjax._types import Array, Float, Int
-from cdjax.deep_features._layers import Conv, convolve_by_shifts, max_pool
+from cdjax.deep_features._layers import Conv, convolve_by_products, max_pool
 
 _FIRE_CHANNELS = (128, 128, 256, 256, 384, 384, 512, 512)
 
@@ -48,7 +48,7 @@ class Fire(nn.Module):
         kernel1 = jnp.pad(kernel1, ((1, 1), (1, 1), (0, 0), (0, 0)))
         kernel = jnp.concatenate([kernel1, kernel3], axis=-1)
         bias = jnp.concatenate([bias1, bias3])
-        return convolve_by_shifts(
+        return convolve_by_products(
             squeezed,
             jnp.take(kernel, outputs, axis=-1, mode="clip"),
             jnp.take(bias, outputs, mode="clip"),
