@@ -3,7 +3,10 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
-from cdjax._types import Array, Box, Float, Int, Params
+import jax.numpy as jnp
+
+from cdjax import crop
+from cdjax._types import Array, Box, Float, Int, Params, Shaped
 
 
 class TrackOutput(NamedTuple):
@@ -79,3 +82,29 @@ class Tracker(NamedTuple):
     compact: Callable[..., tuple["Tracker", Any]] | None = None
     room: Callable[[Any], tuple[int, ...]] | None = None
     cycle: tuple[int, int] = (0, 1)
+
+
+class Start(NamedTuple):
+    """What every tracker's `init` is given, in one form.
+
+    Attributes:
+      frame: the first frame, with an axis of channels.
+      frame_hw: its true height and width.
+      box: the target's box in it.
+      wh: the box's size, a pixel at least.
+    """
+
+    frame: Shaped[Array, "H W ch"]
+    frame_hw: Int[Array, "2"]
+    box: Box
+    wh: Float[Array, "2"]
+
+
+def read_start(
+    frame: Shaped[Array, "H W *ch"], box: Float[Array, "4"], frame_hw: Int[Array, "2"] | None
+) -> Start:
+    """Brings the arguments of `init` to one form; a frame that is not padded knows its size."""
+    frame = crop.as_rgb(jnp.asarray(frame))
+    frame_hw = jnp.asarray(frame.shape[:2] if frame_hw is None else frame_hw, jnp.int32)
+    box = jnp.asarray(box, jnp.float32)
+    return Start(frame, frame_hw, box, jnp.maximum(box[2:], 1.0))

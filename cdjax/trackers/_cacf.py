@@ -10,7 +10,7 @@ import numpy as np
 
 from cdjax import crop, deep_features, distill, filters, locate
 from cdjax._types import Array, Box, Complex, Float, Int, Params, Shaped
-from cdjax.trackers._base import Tracker, TrackOutput
+from cdjax.trackers._base import Tracker, TrackOutput, read_start
 from cdjax.trackers._choose import choose_channels, fitting_room, require_distilled, round_up
 from cdjax.trackers._config import DistillationConfig
 
@@ -331,11 +331,7 @@ def build_cacf(config: CACFConfig) -> Tracker:
     ) -> CACFState:
         """Learns the target from the first frame."""
         deep_features.check_params(config.backbone, params)
-        frame = as_seen(frame)
-        if frame_hw is None:
-            frame_hw = jnp.array(frame.shape[:2], jnp.int32)
-        box = jnp.asarray(box, jnp.float32)
-        wh = jnp.maximum(box[2:], 1.0)
+        frame, frame_hw, box, wh = read_start(as_seen(frame), box, frame_hw)
         side = jnp.sqrt(wh[0] * wh[1])
         if config.region == "pixels":
             px = config.cell * jnp.where(side >= _HALVED_PX, 2.0, 1.0)
@@ -352,7 +348,7 @@ def build_cacf(config: CACFConfig) -> Tracker:
             num_channels=jnp.int32(num_all),
             first_wh=wh,
             scale=jnp.float32(1),
-            frame_hw=jnp.asarray(frame_hw, jnp.int32),
+            frame_hw=frame_hw,
             region_ratio=ratio,
             label_f=label_f,
             selected=jnp.zeros(slots, jnp.int32) if distils else jnp.arange(slots, dtype=jnp.int32),

@@ -11,7 +11,7 @@ import numpy as np
 
 from cdjax import crop, deep_features, distill, filters, locate
 from cdjax._types import Array, Box, Complex, Float, Int, Params, Shaped
-from cdjax.trackers._base import Tracker, TrackOutput
+from cdjax.trackers._base import Tracker, TrackOutput, read_start
 from cdjax.trackers._choose import choose_channels, fitting_room, require_distilled, round_up
 from cdjax.trackers._config import DistillationConfig
 
@@ -424,12 +424,7 @@ def build_deepcd(config: DeepCDConfig, deepest: _Deepest | None = None) -> Track
     ) -> DeepCDState:
         """Learns the target from the first frame."""
         deep_features.check_params(backbone, params)
-        frame = crop.as_rgb(jnp.asarray(frame))
-        if frame_hw is None:
-            frame_hw = jnp.array(frame.shape[:2], jnp.int32)
-        frame_hw = jnp.asarray(frame_hw, jnp.int32)
-        box = jnp.asarray(box, jnp.float32)
-        wh = jnp.maximum(box[2:], 1.0)
+        frame, frame_hw, box, wh = read_start(frame, box, frame_hw)
         ratio = _region_ratio(config, wh, frame_hw)
         cell_px = wh[::-1] * ratio / config.grid
         sigma_hw = config.sigma * jnp.sqrt(wh[0] * wh[1]) / cell_px

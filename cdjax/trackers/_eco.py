@@ -10,7 +10,7 @@ import numpy as np
 
 from cdjax import crop, deep_features, distill, filters, locate
 from cdjax._types import Array, Blocks, Box, Float, Int, Params, Shaped
-from cdjax.trackers._base import Tracker, TrackOutput
+from cdjax.trackers._base import Tracker, TrackOutput, read_start
 from cdjax.trackers._choose import fitting_room, require_distilled, round_up
 from cdjax.trackers._choose_projected import choose_projected
 from cdjax.trackers._config import DistillationConfig
@@ -455,11 +455,7 @@ def build_eco(config: ECOConfig) -> Tracker:
                 deep_features.check_color_table(params)
         else:
             deep_features.check_params(backbone, params)
-        frame = crop.as_rgb(jnp.asarray(frame))
-        if frame_hw is None:
-            frame_hw = jnp.array(frame.shape[:2], jnp.int32)
-        box = jnp.asarray(box, jnp.float32)
-        wh = jnp.maximum(box[2:], 1.0)
+        frame, frame_hw, box, wh = read_start(frame, box, frame_hw)
         nothing: Any = ()
         state = ECOState(
             box=box,
@@ -468,7 +464,7 @@ def build_eco(config: ECOConfig) -> Tracker:
             selected=jnp.arange(num_all, dtype=jnp.int32),
             first_wh=wh,
             scale=jnp.float32(1),
-            frame_hw=jnp.asarray(frame_hw, jnp.int32),
+            frame_hw=frame_hw,
             is_gray=jnp.bool_(True),
             label_f=nothing,
             reg=nothing,

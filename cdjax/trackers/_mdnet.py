@@ -11,7 +11,7 @@ import numpy as np
 from cdjax import classifier, crop, deep_features, distill, locate
 from cdjax._errors import InputError
 from cdjax._types import Array, Bool, Box, Float, Int, Params, Shaped
-from cdjax.trackers._base import Tracker, TrackOutput
+from cdjax.trackers._base import Tracker, TrackOutput, read_start
 from cdjax.trackers._choose import fitting_room, require_distilled, round_up
 from cdjax.trackers._choose_features import choose_features
 from cdjax.trackers._mdnet_config import MDNetConfig
@@ -386,11 +386,8 @@ def build_mdnet(config: MDNetConfig) -> Tracker:
     ) -> MDNetState:
         """Learns the target from the first frame."""
         deep_features.check_params(backbone, params)
-        frame = crop.as_rgb(jnp.asarray(frame))
-        if frame_hw is None:
-            frame_hw = jnp.array(frame.shape[:2], jnp.int32)
-        box = jnp.asarray(box, jnp.float32)
-        box = jnp.concatenate([box[:2], jnp.maximum(box[2:], 1.0)])
+        frame, frame_hw, box, wh = read_start(frame, box, frame_hw)
+        box = jnp.concatenate([box[:2], wh])
         key = _key_data(jax.random.key(config.seed) if key is None else key)
         nothing: Any = ()
         state = MDNetState(
@@ -398,8 +395,8 @@ def build_mdnet(config: MDNetConfig) -> Tracker:
             frame_index=jnp.int32(0),
             num_channels=jnp.int32(num_all),
             selected=jnp.zeros(slots, jnp.int32) if distils else jnp.arange(slots, dtype=jnp.int32),
-            first_wh=box[2:],
-            frame_hw=jnp.asarray(frame_hw, jnp.int32),
+            first_wh=wh,
+            frame_hw=frame_hw,
             key=key,
             trans=jnp.asarray(config.trans, jnp.float32),
             head=nothing,
