@@ -6,6 +6,7 @@ it turns and a condition as the branch that runs, if the arguments tell.
 
 import collections
 import math
+import statistics
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -105,27 +106,43 @@ def step_cost(tracker: Tracker, config: Any, params: Any, state: Any, frame: Any
     )
 
 
-def measured_peaks() -> dict[str, float]:
+def matrix_product() -> Callable[[], Any]:
+    """A product of two square matrices, compiled: what machines do best."""
+    square = jnp.ones((_PRODUCT_SIDE, _PRODUCT_SIDE), jnp.float32)
+    compiled = jax.jit(jnp.matmul).lower(square, square).compile()
+    return lambda: compiled(square, square)
+
+
+def measured_peaks(product_s: Sequence[float] = ()) -> dict[str, float]:
     """What a large matrix product and a copy reach on this machine, the best of several.
 
+    Args:
+      product_s: seconds that calls of `matrix_product` took; without, it is timed here.
+
     Returns:
-      Operations and bytes a second, in units of 1e9.
+      Operations and bytes a second, in units of 1e9; of the operations the median too.
     """
-    square = jnp.ones((1024, 1024), jnp.float32)
-    product = _best_seconds(jnp.matmul, square, square, times=20)
+    product_s = product_s or _times(matrix_product(), 20)
     large = jnp.ones(2**26, jnp.float32)  # 256 MiB, beyond any cache
-    copy = _best_seconds(lambda x: x + 1, large, times=10)
-    return {"gflops": 2 * 1024**3 / product / 1e9, "gbytes_s": 2 * large.nbytes / copy / 1e9}
+    copied = jax.jit(lambda x: x + 1).lower(large).compile()
+    gflop = 2 * _PRODUCT_SIDE**3 / 1e9
+    return {
+        "gflops": gflop / min(product_s),
+        "median_gflops": gflop / statistics.median(product_s),
+        "gbytes_s": 2 * large.nbytes / min(_times(lambda: copied(large), 10)) / 1e9,
+    }
 
 
-def _best_seconds(function: Callable[..., Any], *args: Any, times: int) -> float:
-    compiled = jax.jit(function).lower(*args).compile()
+def _times(function: Callable[[], Any], count: int) -> list[float]:
     seconds = []
-    for _ in range(times):
+    for _ in range(count):
         start = time.perf_counter()
-        jax.block_until_ready(compiled(*args))
+        jax.block_until_ready(function())
         seconds.append(time.perf_counter() - start)
-    return min(seconds)
+    return seconds
+
+
+_PRODUCT_SIDE = 1024
 
 
 class _Known:

@@ -17,9 +17,11 @@ from cdjax.cli._devices import share_cores
 from cdjax.cli._track import positive
 
 _ROOFLINE = (
-    "this machine, in this run: matrix product {:.1f} GFLOP/s, copy {:.1f} GB/s; a bound is what\n"
-    "a step's operations and bytes take at these rates, a mean over the frames that it treats\n"
-    "differently: loops count as often as they turn, bytes once (state, weights, search region)"
+    "this machine, in this run: matrix product {gflops:.1f} GFLOP/s, in the median of the rounds\n"
+    "{median_gflops:.1f} (the network is compared with that), copy {gbytes_s:.1f} GB/s; a bound is "
+    "what a step's\noperations and bytes take at the best rates, a mean over the frames that it "
+    "treats differently:\nloops count as often as they turn, bytes once (state, weights, search "
+    "region)"
 )
 _FORMULA = "model bytes = filter + network weights that the kept channels need"
 
@@ -138,13 +140,17 @@ def run(args: argparse.Namespace) -> int:
         print(f"compiling {name} ...", flush=True)
         cases.append(_prepare(name, weights, params, frames, video[0][1]))
     print(f"timing {args.frames} steps of each, in turn ...", flush=True)
+    product = _cost.matrix_product() if args.roofline else None
+    product_s: list[float] = []
     for index in _interrupt.between(range(-2, args.frames)):  # the first two rounds warm up
         frame = frames[2 + index % (len(frames) - 2)]
         for case in cases:
             _time_round(case, frame, keep=index >= 0)
+        if product is not None:
+            product_s += [_seconds(product)] if index >= 0 else []
 
     rows = [_finish(case) for case in cases]
-    peaks = _cost.measured_peaks() if args.roofline else None
+    peaks = _cost.measured_peaks(product_s) if args.roofline else None
     for row in rows:
         row |= _roofline(row, peaks) if peaks else {}
     device = jax.devices()[0]
@@ -152,7 +158,7 @@ def run(args: argparse.Namespace) -> int:
     print(_table(rows))
     print(f"\n{_FORMULA}")
     if peaks:
-        print(_ROOFLINE.format(peaks["gflops"], peaks["gbytes_s"]))
+        print(_ROOFLINE.format(**peaks))
         for row in rows:
             for what in row["step_uncounted"]:
                 print(f"{row['tracker']}: {what}")
@@ -220,6 +226,7 @@ def _prepare(name: str, weights: str | None, params: Any, frames: list[Any], box
     patches = jax.device_put(_patches(frames, config.num_patches, config.patch_px))
     bare, _ = _compile(config.extract, params, patches)
     cost = _cost.step_cost(steady_tracker, config, params, distilled, frames[2])
+    bare_cost = _cost.count(config.extract, params, patches)
     row = {
         "tracker": name,
         "weights": weights_for(name, weights=weights),
@@ -231,6 +238,7 @@ def _prepare(name: str, weights: str | None, params: Any, frames: list[Any], box
         "num_candidates": sum(trackers.candidates_of(name).values()),
         "patches": config.num_patches,
         "patch_px": config.patch_px,
+        "backbone_gflop": bare_cost.flops / 1e9,
         "step_gflop": cost.flops / 1e9,
         "step_gbytes": cost.bytes / 1e9,
         "step_uncounted": sorted(cost.untold),
@@ -287,7 +295,10 @@ def _roofline(row: dict[str, Any], peaks: dict[str, float]) -> dict[str, Any]:
     compute_ms = row["step_gflop"] / peaks["gflops"] * 1e3
     memory_ms = row["step_gbytes"] / peaks["gbytes_s"] * 1e3
     bound_ms = max(compute_ms, memory_ms)
+    network_gflops = row["backbone_gflop"] / row["backbone_ms"] * 1e3
     return {
+        "backbone_gflops": network_gflops,
+        "backbone_share": network_gflops / peaks["median_gflops"],
         "compute_bound_ms": compute_ms,
         "memory_bound_ms": memory_ms,
         "share_of_bound": bound_ms / row["step_ms"],
@@ -434,6 +445,8 @@ def _table(rows: list[dict[str, Any]]) -> str:
     ]
     if "share_of_bound" in rows[0]:
         lines += [
+            ("network alone, GFLOP/s", lambda r: number(r["backbone_gflops"], 1)),
+            ("network alone / matrix product", lambda r: number(r["backbone_share"], 2)),
             ("operations a step, GFLOP", lambda r: number(r["step_gflop"], 3)),
             ("bytes a step, GB", lambda r: number(r["step_gbytes"], 5)),
             ("bound by operations, ms", lambda r: number(r["compute_bound_ms"], 3)),

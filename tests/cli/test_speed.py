@@ -29,6 +29,8 @@ def test_two_trackers_side_by_side(tmp_path, capsys):
         assert row["step_gflop"] / report["peaks"]["gflops"] * 1e3 == pytest.approx(bounds[0])
         assert row["step_gbytes"] / report["peaks"]["gbytes_s"] * 1e3 == pytest.approx(bounds[1])
         assert 0 < row["share_of_bound"] == pytest.approx(max(bounds) / row["step_ms"])
+        needed_ms = row["backbone_gflop"] / report["peaks"]["median_gflops"] * 1e3
+        assert 0 < row["backbone_share"] == pytest.approx(needed_ms / row["backbone_ms"])
     assert [row["num_channels"] for row in rows] == [31, 8]
     assert rows[0]["dearest_ms"] is None  # it does the same in every frame
     assert rows[0]["distil_s"] is None
