@@ -19,8 +19,8 @@ def _taps(
     shape: tuple[int, int],
     limit: Int[Array, ""],
     outside: bool,
-) -> tuple[Int[Array, "p fine 2"], Float[Array, "p fine"]]:
-    """Two neighbours along one axis, of each sample of each cell, and the weight of the second.
+) -> list[Float[Array, "fine p"]]:
+    """Two neighbours along one axis, and the weight of the second, of samples of cells.
 
     The border is replicated, or else with `outside` the neighbours go as far as -1 and `limit`.
     """
@@ -31,38 +31,39 @@ def _taps(
     far = limit.astype(jnp.float32)
     position = jnp.clip(position, -1.0, far) if outside else jnp.clip(position, 0.0, far - 1.0)
     low = jnp.floor(position)
-    weight = position - low
-    low = low.astype(jnp.int32)
-    high = low + 1 if outside else jnp.minimum(low + 1, limit - 1)
-    # Stacked, they are computed once: XLA on CPU would compute them again for every pixel.
-    return jnp.stack([low, high], axis=-1).reshape(*shape, 2), weight.reshape(shape)
+    high = low + 1 if outside else jnp.minimum(low + 1, far - 1)
+    return [x.reshape(shape[::-1]).T for x in (low, high, position - low)]
 
 
-def _blend(
-    pixels: Shaped[Array, "m *_"],
-    taps: tuple[Int[Array, "p fine 2"], Float[Array, "p fine"]],
-    limit: Int[Array, ""],
+def _bilinear(
+    frame: Shaped[Array, "H W ch"],
+    rows: Float[Array, "3 p"],
+    cols: Float[Array, "3 q"],
+    frame_hw: Int[Array, "2"],
     border: float | None,
-) -> Float[Array, "p *_"]:
-    """Samples one axis of an image, the first: the mean over the samples of each cell."""
-    neighbours, weights = taps
+) -> Float[Array, "p q ch"]:
+    """Samples the frame at the taps of its two axes."""
+    top, bottom, left, right = (x.astype(jnp.int32) for x in (*rows[:2], *cols[:2]))
 
-    def line(index: Int[Array, " p"]) -> Float[Array, "p *_"]:
-        found = jnp.take(pixels, index, axis=0, mode="clip").astype(jnp.float32)
+    def pixels(
+        lines: Shaped[Array, "p W ch"], row: Int[Array, " p"], col: Int[Array, " q"]
+    ) -> Float[Array, "p q ch"]:
+        found = jnp.take(lines, col, axis=1, mode="clip").astype(jnp.float32)
         if border is None:
             return found
-        inside = (index >= 0) & (index < limit)
-        return jnp.where(along(inside), found, border)
+        row_inside, col_inside = (
+            (index >= 0) & (index < size) for index, size in zip((row, col), frame_hw, strict=True)
+        )
+        return jnp.where((row_inside[:, None] & col_inside[None, :])[..., None], found, border)
 
-    def along(values: Shaped[Array, " p"]) -> Shaped[Array, "p *_"]:
-        return values.reshape(-1, *(1,) * (pixels.ndim - 1))
+    def columns(row: Int[Array, " p"]) -> Float[Array, "p q ch"]:
+        # Rows first: each gathered row is one contiguous copy.
+        lines = jnp.take(frame, row, axis=0, mode="clip")
+        first, second = pixels(lines, row, left), pixels(lines, row, right)
+        return first + (second - first) * cols[2][None, :, None]
 
-    total = jnp.zeros((), jnp.float32)
-    for sample in range(weights.shape[1]):
-        first, second = (line(neighbours[:, sample, side]) for side in (0, 1))
-        # In this form equal neighbours give their own value, to the last bit.
-        total = total + (first + (second - first) * along(weights[:, sample]))
-    return total / weights.shape[1]
+    above, below = columns(top), columns(bottom)
+    return above + (below - above) * rows[2][:, None, None]
 
 
 def crop_patch(
@@ -100,18 +101,32 @@ def crop_patch(
     """
     if frame_hw is None:
         frame_hw = jnp.array(frame.shape[:2], jnp.int32)
-    sampled = frame
-    for axis in (0, 1):  # rows first: each is one contiguous copy
-        taps = _taps(
+    fine = supersample
+    rows, cols = (
+        _taps(
             centre[1 - axis],
             region_hw[axis],
-            (out_hw[axis], supersample),
+            (fine, out_hw[axis]),
             frame_hw[axis],
             border is not None,
         )
-        sampled = jnp.moveaxis(sampled, axis, 0)
-        sampled = jnp.moveaxis(_blend(sampled, taps, frame_hw[axis], border), 0, axis)
-    return sampled
+        for axis in (0, 1)
+    )
+
+    def sampled(index: Int[Array, ""] | int) -> Float[Array, "p q ch"]:
+        """One sample of each cell."""
+        # Stacked, taps are computed once; XLA on CPU would compute them again for every pixel.
+        row_taps = jnp.stack([x[index // fine] for x in rows])
+        col_taps = jnp.stack([x[index % fine] for x in cols])
+        return _bilinear(frame, row_taps, col_taps, frame_hw, border)
+
+    if fine == 1:
+        return sampled(0)
+    # What a loop ends with is computed once too, where a sum would be for each of the neighbours
+    # that a gradient reads, with other last bits in other programs.
+    total = jnp.zeros((*out_hw, frame.shape[2]), jnp.float32)
+    total = jax.lax.fori_loop(0, fine**2, lambda index, total: total + sampled(index), total)
+    return total / fine**2
 
 
 def whole_pixels(
