@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from cdjax._errors import InputError
-from cdjax.deep_features import Backbone, check_params, extract
+from cdjax.deep_features import Backbone, check_params, extract, extract_blocks
 from cdjax.deep_features._extract import _param_shapes
 
 CASES = [
     ("vgg19", ("conv2_1", "conv1_1", "conv1_2"), 16, (4, 4)),
+    ("vgg19", ("conv1_1",), 12, (4, 4)),  # chosen outputs of three input channels
     ("vgg_m", ("conv1", "norm1"), 24, (5, 5)),
     ("squeezenet", ("conv1", "fire2", "fire3"), 40, (6, 6)),
     ("squeezenet1_1", ("fire2",), 20, (6, 6)),
@@ -73,6 +74,20 @@ def test_layers_come_in_network_order():
     for layer, part in (("conv1_1", both[..., :64]), ("conv2_1", both[..., 64:])):
         single = Backbone(network="vgg19", layers=(layer,))
         same(extract(single, params, patches, grid_hw=(4, 4)), part)
+
+
+@pytest.mark.parametrize("selected", [None, jnp.asarray([0, 3, 95, 200])])
+def test_patches_are_independent(selected):
+    # One after the other or at once, by the platform.
+    backbone = Backbone(network="squeezenet", layers=("conv1", "fire2"))
+    params, patches = random_params(backbone), patches_of(40, n=3)
+    run = functools.partial(extract, backbone, params, grid_hw=(4, 4), selected=selected)
+    together = run(patches)
+    blocks = extract_blocks(backbone, params, patches)
+    for i in range(3):
+        same(together[i : i + 1], run(patches[i : i + 1]))
+        alone = extract_blocks(backbone, params, patches[i : i + 1])
+        jax.tree.map(lambda a, b, i=i: same(a[i : i + 1], b), blocks, alone)
 
 
 def test_lanes_are_independent():
