@@ -117,18 +117,19 @@ def measured_peaks(product_s: Sequence[float] = ()) -> dict[str, float]:
     """What a large matrix product and a copy reach on this machine, the best of several.
 
     Args:
-      product_s: seconds that calls of `matrix_product` took; without, it is timed here.
+      product_s: seconds that calls of `matrix_product` took between other work, if any.
 
     Returns:
-      Operations and bytes a second, in units of 1e9; of the operations the median too.
+      Operations and bytes a second, in units of 1e9; of the operations also the median, between
+      other work if told.
     """
-    product_s = product_s or _times(matrix_product(), 20)
+    calm_s = _times(matrix_product(), 20)
     large = jnp.ones(2**26, jnp.float32)  # 256 MiB, beyond any cache
     copied = jax.jit(lambda x: x + 1).lower(large).compile()
     gflop = 2 * _PRODUCT_SIDE**3 / 1e9
     return {
-        "gflops": gflop / min(product_s),
-        "median_gflops": gflop / statistics.median(product_s),
+        "gflops": gflop / min(*product_s, *calm_s),
+        "median_gflops": gflop / statistics.median(product_s or calm_s),
         "gbytes_s": 2 * large.nbytes / min(_times(lambda: copied(large), 10)) / 1e9,
     }
 
@@ -302,8 +303,8 @@ def _walk(
             turns = _turns(eqn, inputs)
             if turns is None:
                 untold.add("loops that end by the data, as one turn")
-            more = _loop_flops(eqn, 1 if turns is None else turns, untold)
-            ask(eqn.invars, [_size(atom) for atom in eqn.invars])
+            more, asked = _loop(eqn, 1 if turns is None else turns, untold)
+            ask(eqn.invars, asked)
         else:
             more = _operations(eqn, max(wanted))
             ask(eqn.invars, _needed(eqn, max(wanted)))
@@ -336,15 +337,20 @@ def _unstacked(eqn: core.JaxprEqn) -> tuple[int, int]:
     return alike(eqn.invars, inner.invars), alike(eqn.outvars, inner.outvars)
 
 
-def _loop_flops(eqn: core.JaxprEqn, turns: int, untold: set[str]) -> float:
-    """Operations of all turns of a loop."""
-    flops = 0.0
+def _loop(eqn: core.JaxprEqn, turns: int, untold: set[str]) -> tuple[float, list[float]]:
+    """Operations of all turns of a loop, and elements needed of each argument."""
+    flops, asked = 0.0, [_size(atom) for atom in eqn.invars]
     for name in ("jaxpr", "cond_jaxpr", "body_jaxpr"):
         if name in eqn.params:
             inner = eqn.params[name].jaxpr
             sizes = [_size(v) for v in inner.outvars]
-            flops += turns * _walk(inner, [None] * len(inner.invars), sizes, untold)[0]
-    return flops
+            more, needed = _walk(inner, [None] * len(inner.invars), sizes, untold)
+            flops += turns * more
+            if name == "jaxpr":
+                # Of constants every turn needs the same, at least as much as one.
+                num_inputs, num_carry = _unstacked(eqn)
+                asked[: num_inputs - num_carry] = needed[: num_inputs - num_carry]
+    return flops, asked
 
 
 def _needed(eqn: core.JaxprEqn, wanted: float) -> list[float]:

@@ -147,7 +147,8 @@ def run(args: argparse.Namespace) -> int:
         for case in cases:
             _time_round(case, frame, keep=index >= 0)
         if product is not None:
-            product_s += [_seconds(product)] if index >= 0 else []
+            seconds = _seconds(product)
+            product_s += [seconds] if index >= 0 else []
 
     rows = [_finish(case) for case in cases]
     peaks = _cost.measured_peaks(product_s) if args.roofline else None
@@ -241,7 +242,7 @@ def _prepare(name: str, weights: str | None, params: Any, frames: list[Any], box
         "backbone_gflop": bare_cost.flops / 1e9,
         "step_gflop": cost.flops / 1e9,
         "step_gbytes": cost.bytes / 1e9,
-        "step_uncounted": sorted(cost.untold),
+        "step_uncounted": sorted(cost.untold | bare_cost.untold),
         "state_bytes": _num_bytes(distilled),
         "model_bytes": trackers.model_bytes(config.backbone, params, distilled),
     }

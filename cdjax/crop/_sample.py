@@ -1,7 +1,10 @@
 """Search-region crop: bilinear samples of a frame on a static grid."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 
 from cdjax._types import Array, Float, Int, Shaped
 
@@ -16,15 +19,16 @@ def as_rgb(
 def _taps(
     centre: Float[Array, ""],
     extent: Float[Array, ""],
-    shape: tuple[int, int],
+    fine: int,
+    num_cells: int,
     limit: Int[Array, ""],
     outside: bool,
 ) -> list[Float[Array, "fine p"]]:
-    """Two neighbours along one axis, and the weight of the second, of samples of cells.
+    """Two neighbours along one axis, and the weight of the second, of `fine` samples a cell.
 
     The border is replicated, or else with `outside` the neighbours go as far as -1 and `limit`.
     """
-    num = shape[0] * shape[1]
+    num = num_cells * fine
     grid = jnp.arange(num, dtype=jnp.float32) - (num - 1) / 2
     position = centre + grid * (extent / num)
     # Clamping the position first keeps the weights finite for regions far outside.
@@ -32,7 +36,7 @@ def _taps(
     position = jnp.clip(position, -1.0, far) if outside else jnp.clip(position, 0.0, far - 1.0)
     low = jnp.floor(position)
     high = low + 1 if outside else jnp.minimum(low + 1, far - 1)
-    return [x.reshape(shape[::-1]).T for x in (low, high, position - low)]
+    return [x.reshape(num_cells, fine).T for x in (low, high, position - low)]
 
 
 def _bilinear(
@@ -101,12 +105,14 @@ def crop_patch(
     """
     if frame_hw is None:
         frame_hw = jnp.array(frame.shape[:2], jnp.int32)
+    centre, region_hw = (jnp.asarray(x, jnp.float32) for x in (centre, region_hw))
     fine = supersample
     rows, cols = (
         _taps(
             centre[1 - axis],
             region_hw[axis],
-            (fine, out_hw[axis]),
+            fine,
+            out_hw[axis],
             frame_hw[axis],
             border is not None,
         )
@@ -122,10 +128,15 @@ def crop_patch(
 
     if fine == 1:
         return sampled(0)
-    # What a loop ends with is computed once too, where a sum would be for each of the neighbours
-    # that a gradient reads, with other last bits in other programs.
     total = jnp.zeros((*out_hw, frame.shape[2]), jnp.float32)
-    total = jax.lax.fori_loop(0, fine**2, lambda index, total: total + sampled(index), total)
+    add = lambda index, total: total + sampled(index)
+    if not any(isinstance(x, Tracer) for x in (frame, *rows, *cols)):
+        # Outside of `jit` a loop would be compiled by every call.
+        total = functools.reduce(lambda total, index: add(index, total), range(fine**2), total)
+    else:
+        # What a loop ends with is computed once too, where FHOG would have a sum computed for each
+        # of the neighbours that it subtracts, with other last bits in other programs.
+        total = jax.lax.fori_loop(0, fine**2, add, total)
     return total / fine**2
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 
 from cdjax._errors import InputError
 from cdjax._types import Array, Float, Int, Params
@@ -198,13 +199,14 @@ def patch_by_patch(
 ) -> Any:
     """Runs a network over patches: one after the other on a CPU, whose cache then holds the maps.
 
-    The bits are the same; five patches take 5 to 15 % less time.
+    The bits are the same; five patches take 5 to 15 % less time. Outside of `jit` all run at once:
+    a loop would be compiled by every call.
     """
 
     def one(patch: Float[Array, "p p 3"]) -> Any:
         return jax.tree.map(lambda maps: maps[0], function(patch[None]))
 
-    if patches.shape[0] == 1:
+    if patches.shape[0] == 1 or not isinstance(patches, Tracer):
         return function(patches)
     in_turn = functools.partial(jax.lax.map, one)
     return jax.lax.platform_dependent(patches, cpu=in_turn, default=function)

@@ -127,7 +127,7 @@ def convolve_by_products(
     pad: int = 0,
     padding: str = "zero",
 ) -> Float[Array, "n h_out w_out c_out"]:
-    """`convolve` at stride 1 as matrix products: one for each place of the kernel.
+    """`convolve` at stride 1 as matrix products, as a rule one for each place of the kernel.
 
     Kernels gathered per video get a batch axis under `vmap`. That makes a convolution a
     grouped one, three times slower on CPU than one after the other; products stay fast.
@@ -138,7 +138,8 @@ def convolve_by_products(
     size = kernel.shape[0]
     seen, weights = _shifts(maps, size, 1), kernel.reshape(-1, *kernel.shape[2:])
     if kernel.shape[2] <= 3:
-        # Products over so few channels are slow. Planes, whose rows are copied at once.
+        # Products over so few channels are slow: one for all places, of planes, whose rows are
+        # copied at once.
         planes = jnp.stack([jnp.moveaxis(each, -1, 0) for each in seen])
         out = jnp.einsum("pcnhw,pck->nhwk", planes, weights)
     else:

@@ -92,6 +92,15 @@ def test_only_what_is_needed_counts():
     assert cost.read[:2] == (5 * 8 * 4, 0)
 
 
+def test_loops_need_of_a_constant_what_a_turn_needs():
+    def each(x, places, rows):
+        return jax.lax.map(lambda row: jnp.take(x, places, axis=0) @ row, rows)
+
+    cost = count(each, jnp.zeros((100, 8)), jnp.zeros(5, jnp.int32), jnp.zeros((3, 8)))
+    assert cost.read == (5 * 8 * 4, 5 * 4, 3 * 8 * 4)
+    assert cost.flops == 3 * 2 * 5 * 8
+
+
 def test_in_place_is_written_in_part():
     def insert(stored, new, place):
         put = lambda i, x: x.at[place + i].set(new)

@@ -7,7 +7,7 @@ import pytest
 
 from cdjax._errors import InputError
 from cdjax.deep_features import Backbone, check_params, extract, extract_blocks
-from cdjax.deep_features._extract import _param_shapes
+from cdjax.deep_features._extract import _param_shapes, patch_by_patch
 
 CASES = [
     ("vgg19", ("conv2_1", "conv1_1", "conv1_2"), 16, (4, 4)),
@@ -77,17 +77,31 @@ def test_layers_come_in_network_order():
 
 
 @pytest.mark.parametrize("selected", [None, jnp.asarray([0, 3, 95, 200])])
-def test_patches_are_independent(selected):
-    # One after the other or at once, by the platform.
+def test_one_patch_after_the_other_changes_nothing(selected):
     backbone = Backbone(network="squeezenet", layers=("conv1", "fire2"))
     params, patches = random_params(backbone), patches_of(40, n=3)
     run = functools.partial(extract, backbone, params, grid_hw=(4, 4), selected=selected)
-    together = run(patches)
-    blocks = extract_blocks(backbone, params, patches)
+    at_once = run(patches)  # outside of jit
+    same(jax.jit(run)(patches), at_once)
     for i in range(3):
-        same(together[i : i + 1], run(patches[i : i + 1]))
-        alone = extract_blocks(backbone, params, patches[i : i + 1])
-        jax.tree.map(lambda a, b, i=i: same(a[i : i + 1], b), blocks, alone)
+        same(run(patches[i : i + 1]), at_once[i : i + 1])
+
+
+def test_patch_by_patch_is_a_loop_on_a_cpu():
+    double = lambda maps: {"maps": 2 * maps, "rows": maps[:, :, 0]}
+    run = jax.jit(functools.partial(patch_by_patch, double))
+    patches = patches_of(4, n=3)
+    jax.tree.map(np.testing.assert_array_equal, run(patches), double(patches))
+    text = run.trace(patches).lower(lowering_platforms=("cpu",)).as_text()
+    assert "stablehlo.while" in text
+    assert "stablehlo.while" not in run.trace(patches).lower(lowering_platforms=("cuda",)).as_text()
+
+
+def test_blocks_one_patch_after_the_other():
+    backbone = Backbone(network="squeezenet", layers=("conv1", "fire2"))
+    params, patches = random_params(backbone), patches_of(40, n=3)
+    run = functools.partial(extract_blocks, backbone, params)
+    jax.tree.map(same, jax.jit(run)(patches), run(patches))
 
 
 def test_lanes_are_independent():
