@@ -1,8 +1,11 @@
 """A tiny dataset on disk for the fake tracker."""
 
+import importlib.util
+
 import cv2
 import numpy as np
 import pytest
+from absl import flags
 
 
 @pytest.fixture
@@ -27,3 +30,19 @@ def write_sequences(root, names, num_frames):
 def write_otb():
     """`write_sequences`."""
     return write_sequences
+
+
+@pytest.fixture(scope="module")
+def load_script():
+    """Loads a script as a module; its flags, whose names scripts share, go with the tests."""
+    before = set(flags.FLAGS)
+
+    def load(path):
+        spec = importlib.util.spec_from_file_location(path.stem, path)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+    yield load
+    for name in set(flags.FLAGS) - before:
+        delattr(flags.FLAGS, name)

@@ -1,6 +1,5 @@
 """experiments/pretrain_mdnet.py: what a visit takes, and training that can be killed."""
 
-import importlib.util
 import os
 import subprocess
 import sys
@@ -37,16 +36,11 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def script():
+def script(load_script):
     """The script as a module, its flags defined once."""
-    spec = importlib.util.spec_from_file_location("pretrain_mdnet", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    before = set(flags.FLAGS)
-    spec.loader.exec_module(module)
+    module = load_script(SCRIPT)
     flags.FLAGS.mark_as_parsed()
-    yield module
-    for name in set(flags.FLAGS) - before:
-        delattr(flags.FLAGS, name)
+    return module
 
 
 def gap(a, b):

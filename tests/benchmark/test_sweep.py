@@ -1,6 +1,5 @@
 """experiments/sweep.py: values as lanes, and a table that can be resumed."""
 
-import importlib.util
 import json
 import os
 import re
@@ -36,12 +35,9 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def script():
+def script(load_script):
     """The script as a module."""
-    spec = importlib.util.spec_from_file_location("sweep", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script(SCRIPT)
 
 
 def start(folder, *more):
