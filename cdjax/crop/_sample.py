@@ -1,7 +1,5 @@
 """Search-region crop: bilinear samples of a frame on a static grid."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 from jax.core import Tracer
@@ -129,14 +127,15 @@ def crop_patch(
     if fine == 1:
         return sampled(0)
     total = jnp.zeros((*out_hw, frame.shape[2]), jnp.float32)
-    add = lambda index, total: total + sampled(index)
-    if not any(isinstance(x, Tracer) for x in (frame, *rows, *cols)):
-        # Outside of `jit` a loop would be compiled by every call.
-        total = functools.reduce(lambda total, index: add(index, total), range(fine**2), total)
-    else:
+    if any(isinstance(x, Tracer) for x in (frame, *rows, *cols)):
         # What a loop ends with is computed once too, where FHOG would have a sum computed for each
         # of the neighbours that it subtracts, with other last bits in other programs.
+        add = lambda index, total: total + sampled(index)
         total = jax.lax.fori_loop(0, fine**2, add, total)
+    else:
+        # Outside of `jit` a loop would be compiled by every call.
+        for index in range(fine**2):
+            total = total + sampled(index)
     return total / fine**2
 
 
