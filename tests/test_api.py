@@ -251,9 +251,11 @@ def test_no_settings_prints_or_callbacks():
 
 # In traced code nothing may wait for the host.
 HOST = re.compile(r"(^|\.)(item|tolist|block_until_ready|device_get)$|^np\.asarray$|^float$")
-# Host code by design: compaction, the size of a model and its layers, options typed into a name.
+# Host code by design: compaction, shapes that suit a box, sizes of models and layers, options typed
+# into a name.
 HOST_FUNCTIONS = {
     "_compact",
+    "_fit",
     "_room",
     "_in_use",
     "require_distilled",

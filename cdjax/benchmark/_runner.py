@@ -14,7 +14,7 @@ from cdjax.benchmark._opencv import OpenCVTracker, run_opencv
 from cdjax.boxes import check_box
 from cdjax.lanes import canvas_hw, pad_to_canvas, step_alone
 from cdjax.lanes._programs import programs, start_of
-from cdjax.trackers._base import Tracker, TrackOutput
+from cdjax.trackers._base import Tracker, TrackOutput, fit_to
 
 _ONE = np.ones(1, np.int32)
 
@@ -264,6 +264,7 @@ def run(
             hw = (frame.shape[0], frame.shape[1])
             canvas = canvas_hw(*hw)
             start_box = check_box(box, hw)
+            tracker = fit_to(tracker, start_box)
             seen = start_on(tracker, params, frame, start_box, canvas, key=key)
             output, compile_seconds = first_output(start_box), seen.compile_seconds
         else:

@@ -5,6 +5,7 @@ from contextlib import ExitStack, closing
 from typing import Any, NamedTuple
 
 from cdjax._errors import InputError
+from cdjax._types import Params
 from cdjax.benchmark._batch import Job, run_batch
 from cdjax.benchmark._entries import Entry
 from cdjax.benchmark._frames import Prefetch, read_image, read_images
@@ -13,10 +14,11 @@ from cdjax.benchmark._opencv import OpenCVTracker
 from cdjax.benchmark._protocols import PROTOCOLS, figures_of, key_of
 from cdjax.benchmark._results import BoxWriter
 from cdjax.benchmark._runner import FrameRecord
-from cdjax.benchmark._sequence import Target, first_frames
+from cdjax.benchmark._sequence import Sequence, Target, first_frames
 from cdjax.benchmark._unit_run import UnitRun, Watch
 from cdjax.benchmark._workdir import Unit
 from cdjax.lanes import canvas_hw
+from cdjax.trackers._base import Tracker, fit_to
 
 _AHEAD = 8
 
@@ -57,34 +59,45 @@ def run_side_by_side(
       whose frames cannot be read, which their own run tells.
     """
     alone: list[Unit] = []
-    by_label: dict[str, list[_Sized]] = {}
-    known: dict[str, tuple[Canvas, int] | None] = {}
-    begins = PROTOCOLS[desk.settings["protocol"]].begin is not None
+    groups: dict[tuple[str, Tracker], list[_Sized]] = {}
+    known: dict[str, tuple[Sequence, Canvas] | None] = {}
+    begin = PROTOCOLS[desk.settings["protocol"]].begin
     for unit in units:
-        if not begins or isinstance(entries[unit.label].tracker, OpenCVTracker):
+        tracker = entries[unit.label].tracker
+        if begin is None or isinstance(tracker, OpenCVTracker):
             alone.append(unit)
             continue
         if unit.sequence not in known:
             target = targets[unit.sequence]
             known[unit.sequence] = _size_of(target, desk.settings["max_frames"])
-        if (size := known[unit.sequence]) is None:
+        if (found := known[unit.sequence]) is None:
             alone.append(unit)
-        else:
-            by_label.setdefault(unit.label, []).append(_Sized(unit, *size))
-    for label, sized in by_label.items():
+            continue
+        sequence, canvas = found
+        try:
+            frames, box = begin(sequence, unit.start or 0)
+        except InputError:  # as above
+            alone.append(unit)
+            continue
+        key = unit.label, fit_to(tracker, box)
+        groups.setdefault(key, []).append(_Sized(unit, canvas, len(frames.frame_paths)))
+    for (label, tracker), sized in groups.items():
         for canvas, some in buckets_of(sized, batch_size):
-            yield from _run_bucket(desk, entries[label], some, targets, watch, batch_size, canvas)
+            bucket = _run_bucket(
+                desk, tracker, entries[label].params, some, targets, watch, batch_size, canvas
+            )
+            yield from bucket
     return alone
 
 
-def _size_of(target: Target, max_frames: int | None) -> tuple[Canvas, int] | None:
-    """Canvas and length of a sequence; None if it cannot be read."""
+def _size_of(target: Target, max_frames: int | None) -> tuple[Sequence, Canvas] | None:
+    """A sequence and the canvas that its frames need; None if it cannot be read."""
     try:
-        paths = first_frames(target.read(), max_frames).frame_paths
-        height, width = read_image(paths[0]).shape[:2]
+        sequence = first_frames(target.read(), max_frames)
+        height, width = read_image(sequence.frame_paths[0]).shape[:2]
     except (InputError, IndexError):
         return None
-    return canvas_hw(height, width), len(paths)
+    return sequence, canvas_hw(height, width)
 
 
 def buckets_of(sized: Iterable[_Sized], batch_size: int) -> list[tuple[Canvas, list[Unit]]]:
@@ -149,7 +162,8 @@ class _Side:
 
 def _run_bucket(
     desk: Any,
-    entry: Entry,
+    tracker: Tracker,
+    params: Params,
     units: list[Unit],
     targets: dict[str, Target],
     watch: Watch,
@@ -157,8 +171,6 @@ def _run_bucket(
     canvas: Canvas,
 ) -> Iterator[tuple[Unit, str]]:
     """Runs units of one tracker and canvas."""
-    tracker = entry.tracker
-    assert not isinstance(tracker, OpenCVTracker)
     sides: dict[int, _Side] = {}
     over: list[tuple[Unit, str]] = []  # before they reached the batch
 
@@ -188,7 +200,7 @@ def _run_bucket(
                 side.stack.close()
                 over.append((unit, how))
 
-        batch = run_batch(tracker, entry.params, jobs(), num_slots=batch_size, canvas=canvas)
+        batch = run_batch(tracker, params, jobs(), num_slots=batch_size, canvas=canvas)
         for job, error in all_open.enter_context(closing(batch)):
             while over:
                 yield over.pop(0)

@@ -167,7 +167,8 @@ def _searched_px(config: Any, state: Any, frame_hw: Sequence[int]) -> float:
         if hasattr(state, "region_ratio"):
             sides = wh * np.asarray(state.region_ratio)[::-1]
         else:
-            sides = np.full(2, config.region_scale * np.sqrt(wh.prod()))
+            side = config.region_side(np.asarray(state.first_wh)) * state.scale
+            sides = np.full(2, float(side))
     centre = box[:2] + box[2:] / 2
     low, high = np.maximum(centre - sides / 2, 0), centre + sides / 2
     inside = np.maximum(np.minimum(high, frame_hw[::-1]) - low, 0)

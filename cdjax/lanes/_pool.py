@@ -28,6 +28,9 @@ class StreamPool:
     A tracker that distils holds arrays for all of its candidates, unless its `num_channels` says
     how many it keeps: give it, as in "DeepCD-V-11+12+21:num_channels=96".
 
+    All targets share the tracker's shapes; where they are alike, those of `tracker.fit(box)` suit
+    them better.
+
     On a GPU targets that train in other frames (`Tracker.cycle`) are stepped in calls of their own.
 
     Example:

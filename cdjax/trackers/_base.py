@@ -75,6 +75,9 @@ class Tracker(NamedTuple):
       cycle: (start, period): of states whose `frame_index` is at least `start`, a step reads no
         more than that index modulo `period`, for what it does not do in every frame (distil,
         train). Lanes of a batch that agree in this may share one index, which is not batched.
+      fit: `box -> Tracker`, or None. Called on the host with a target's first box, before `init`:
+        returns the tracker of the few with other shapes that suits its size and aspect. The
+        commands call it; this tracker serves targets of all sizes in one program.
     """
 
     init: InitFn
@@ -82,6 +85,12 @@ class Tracker(NamedTuple):
     compact: Callable[..., tuple["Tracker", Any]] | None = None
     room: Callable[[Any], tuple[int, ...]] | None = None
     cycle: tuple[int, int] = (0, 1)
+    fit: Callable[[Any], "Tracker"] | None = None
+
+
+def fit_to(tracker: Tracker, box: Any) -> Tracker:
+    """The tracker whose shapes suit a target of this first box; on the host."""
+    return tracker if tracker.fit is None else tracker.fit(box)
 
 
 class Start(NamedTuple):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -35,9 +36,14 @@ class ECOConfig(DistillationConfig):
       network: "hog", or the network whose layers are the blocks.
       layers: its layers.
       compressed: channels of each block after projection.
-      sample_px: side of the search patch, px; one for all targets, so that one program serves all
-        [1: five sizes from 164 to 212, by the target's area].
+      fits: whether `Tracker.fit` gives targets a sample, region and scale model by their size and
+        aspect, as [1] does, instead of those below, with which one program serves all.
+      sample_px: side of the search patch, px.
       region_scale: side of the search region against the root of the box's area.
+      region_px: side of the first frame's search region, px, for targets of medium size; None
+        leaves it to `region_scale`.
+      region_limits: least and greatest side of the region that `region_px` gives, against the root
+        of the box's area.
       whole: samples begin at whole pixels, as in [1], instead of at the target's exact place.
       supersample: samples along each side of a pixel of the patch that are averaged.
       least_cell: least side of a cell of a network's layer, px; finer maps are averaged.
@@ -71,8 +77,11 @@ class ECOConfig(DistillationConfig):
     network: str = "hog"
     layers: tuple[str, ...] = ("fhog",)
     compressed: tuple[int, ...] = (3, 10)
+    fits: bool = False
     sample_px: int = 198
     region_scale: float = 4.3
+    region_px: int | None = None
+    region_limits: tuple[float, float] = (4.24, 5.65)
     whole: bool = True
     supersample: int = 1
     least_cell: int = 4
@@ -134,6 +143,9 @@ class ECOConfig(DistillationConfig):
         most = [c for c, raw in zip(self.compressed, self.block_channels, strict=True) if c > raw]
         require(not most, "compressed", f"use at most {self.block_channels}")
         require(self.region_scale > 1, "region_scale", "use a number above 1")
+        require(self.region_px is None or self.region_px >= 1, "region_px", "use 1 px or more")
+        least, most = self.region_limits
+        require(1 < least <= most, "region_limits", "use two numbers above 1, the least first")
         require(0 < self.learning_rate < 1, "learning_rate", "use a number between 0 and 1")
         require(0 <= self.scale_rate <= 1, "scale_rate", "use a number from 0 to 1")
         require(self.num_slots >= 2, "num_slots", "use 2 or more")
@@ -211,6 +223,40 @@ class ECOConfig(DistillationConfig):
     def patch_px(self) -> int:
         """Side of a patch, px."""
         return self.sample_px
+
+    def region_side(self, wh: Any) -> Any:
+        """Side of the first frame's search region, px, of a target's width and height."""
+        root = jnp.sqrt(jnp.prod(wh))
+        if self.region_px is None:
+            return self.region_scale * root
+        least, most = self.region_limits
+        return jnp.clip(1.0 * self.region_px, least * root, most * root)
+
+    def fitted(self, wh: Sequence[float | int] | np.ndarray) -> "ECOConfig":
+        """The config with the static shapes that [1] gives a target's width and height."""
+        # [1] shows regions of so many sides of the box in their true size, within these limits, px.
+        by_hand = self.network == "hog"
+        scale, least, most = (4.0, 150, 200) if by_hand else (4.5, 200, 250)
+        _, side = crop.base_scale(wh, area_scale=scale, min_px=least, max_px=most)
+        part = 1
+        if by_hand:
+            sample_px = crop.choose_cell_size(side, cells=(self.hog_cell, self.color_cell))
+        else:
+            sizes = crop.DEEP_SAMPLE_PX[self.network]
+            # Early layers may see patches of half the side.
+            part = max(sizes[0] // self.sample_px, 1)
+            sample_px = crop.choose_input_size(side, sizes=sizes) // part
+        finds_scale = self.num_scales == 1
+        sized = dataclasses.replace(
+            self,
+            fits=False,
+            sample_px=sample_px,
+            scale_cells=crop.choose_scale_cells(wh) if finds_scale else self.scale_cells,
+        )
+        # Cells make the sample larger than the region that was asked for.
+        region_px = sized.layout.support_px * part
+        limits = (scale * region_px / most, scale * region_px / least)
+        return dataclasses.replace(sized, region_px=region_px, region_limits=limits)
 
     @property
     def num_patches(self) -> int:
@@ -327,7 +373,7 @@ def build_eco(config: ECOConfig) -> Tracker:
 
     def side_px(state: ECOState) -> Float[Array, ""]:
         """Side of the search region in the frame, px."""
-        return config.region_scale * jnp.sqrt(jnp.prod(state.first_wh)) * state.scale
+        return config.region_side(state.first_wh) * state.scale
 
     def sample(state: ECOState, frame: Shaped[Array, "H W ch"]):
         """Patches at all scales, and their common centre (x, y)."""
@@ -593,9 +639,11 @@ def build_eco(config: ECOConfig) -> Tracker:
         return state, with_aux(state, output, response)
 
     cycle = (max(config.skip_after - 2, 1), config.train_gap + 1)
+    fit = functools.partial(_fit, config) if config.fits else None
     if not distils:
-        return Tracker(init, step, cycle=cycle)
-    return Tracker(init, step, functools.partial(_compact, config), _room, cycle=cycle)
+        return Tracker(init, step, cycle=cycle, fit=fit)
+    compact = functools.partial(_compact, config)
+    return Tracker(init, step, compact, _room, cycle=cycle, fit=fit)
 
 
 _cached = functools.lru_cache(maxsize=128)(build_eco)
@@ -622,10 +670,15 @@ def eco(config: ECOConfig) -> Tracker:
 
     References:
       [1] Danelljan et al., ECO: efficient convolution operators for tracking, 2017. Differs: one
-        size of sample for all targets.
+        size of sample for all targets, but for `Tracker.fit`.
       [2] Distilling channels for efficient deep tracking.
     """
     return _cached(config)
+
+
+def _fit(config: ECOConfig, box: Any) -> Tracker:
+    """The tracker of the few that suits a first box; on the host."""
+    return _cached(config.fitted(np.maximum(np.asarray(box, np.float32)[2:], 1.0)))
 
 
 def _in_use(state: ECOState) -> list[np.ndarray]:

@@ -244,6 +244,9 @@ def _mdnet_defaults(name: str, match: re.Match[str], options: Mapping[str, Any])
     return {"select": "swap", "num_channels": 239} if match[1] else {}
 
 
+_ECO_SHAPES = ("sample_px", "region_scale", "region_px", "region_limits", "scale_cells")
+
+
 def _eco_defaults(name: str, match: re.Match[str], options: Mapping[str, Any]) -> dict[str, Any]:
     """The config's own defaults are those of the hand-crafted features."""
     hand_crafted, distils, letter, layers_text = match.groups()
@@ -257,8 +260,10 @@ def _eco_defaults(name: str, match: re.Match[str], options: Mapping[str, Any]) -
     if distils:
         compressed = options.get("compressed", defaults.get("compressed", ECOConfig.compressed))
         candidates = sum(compressed if hand_crafted else compressed[:-1])
-        # 53 of the 80 that two layers have, of which the paper keeps 55.
-        defaults |= {"select": "swap", "num_channels": max(round(2 / 3 * candidates), 1)}
+        # The paper keeps 55 of the 80 that two layers have.
+        defaults |= {"select": "swap", "num_channels": max(round(55 / 80 * candidates), 1)}
+    # Whoever gives a size means it.
+    defaults["fits"] = options.keys().isdisjoint(_ECO_SHAPES)
     return defaults
 
 
@@ -414,7 +419,7 @@ def vary(name: str, values: Mapping[str, Any], **options: Any) -> Tracker:
       **options: other fields of the config, as in `make`.
 
     Returns:
-      A new tracker with each call, without `compact`.
+      A new tracker with each call, without `compact` and `fit`.
 
     Raises:
       InputError: as `make`, and for a field that fixes shapes or is not there; the message lists
@@ -436,7 +441,7 @@ def vary(name: str, values: Mapping[str, Any], **options: Any) -> Tracker:
         else:
             arrays[field] = jnp.asarray(value, jnp.float32)
     _, config = _resolve(name, options | plain)
-    return family.build(config.with_arrays(arrays))._replace(compact=None, room=None)
+    return family.build(config.with_arrays(arrays))._replace(compact=None, room=None, fit=None)
 
 
 def network_of(name: str) -> str | None:

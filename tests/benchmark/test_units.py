@@ -187,6 +187,28 @@ def test_side_by_side_gives_the_same_files(dataset, write_otb):
         assert ours.keys() == theirs.keys()
 
 
+def test_targets_have_trackers_that_fit_them(dataset, write_otb):
+    write_otb(dataset / "data", ["C"], 9)
+    truth = dataset / "data" / "B" / "groundtruth_rect.txt"
+    truth.write_text(truth.read_text().replace("10 12", "20 12"))
+    narrow, wide = make_tracker(8, 4), make_tracker(6)
+    asked = []
+
+    def fit(box):
+        asked.append(box.tolist())
+        return wide if box[2] > 15 else narrow
+
+    serves_all = make_tracker(9)._replace(fit=fit)
+    chosen = [Entry("fits", serves_all, {"gain": np.float32(1)})]
+    for size in (1, 3):
+        assert len(run(dataset, f"w{size}", entries=chosen, batch_size=size).done) == 3
+        assert sorted(asked)[-1] == [4, 5, 20, 12]
+        asked.clear()
+    kept = {r.sequence: r.record["num_channels"] for r in load_workdir(dataset / "w3").runs}
+    assert kept == {"A": 4, "B": 6, "C": 4}
+    assert finished(dataset / "w1") == finished(dataset / "w3")
+
+
 def test_a_full_disk_stops_a_batch_and_nothing_is_lost(dataset, monkeypatch):
     write = BoxWriter.write_text
 

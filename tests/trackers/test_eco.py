@@ -1,5 +1,6 @@
 """ECO-HC against pyECO from images, step by step; what config and params decide; distillation."""
 
+import dataclasses
 import functools
 
 import jax
@@ -67,9 +68,51 @@ def state_after(oracle, t, state):
     )
 
 
+# Sides of boxes and, by the specification's tables (2.1), what they ask for: sample and region.
+FITS = [
+    ("ECO-HC", (17, 50), 164, 4 * 164 / 150, (9, 3)),
+    ("ECO-HC", (34, 50), 174, 4 * 174 / (4 * np.sqrt(1700)), (7, 4)),
+    ("ECO-HC", (45, 45), 188, 4 * 188 / 180, (5, 5)),
+    ("ECO-HC-CD", (64, 36), 198, 4 * 198 / 192, (4, 7)),
+    ("ECO-HC-CD", (300, 200), 212, 4 * 212 / 200, (4, 7)),
+    ("ECO", (40, 40), 217, 4.5 * 208 / 200, (5, 5)),
+    ("ECO-CD", (50, 50), 249, 4.5 * 240 / 225, (5, 5)),
+    ("ECO-S-Fire2+Fire5", (100, 90), 275, 4.5 * 264 / 250, (5, 5)),
+    ("ECO-V-11+21", (40, 40), 104, 4.5 * 104 / 100, (5, 5)),
+    ("ECO-CD-V-11+21", (48, 48), 120, 4.5 * 120 / 108, (5, 5)),
+]
+
+
+@pytest.mark.parametrize(("name", "wh", "sample_px", "region_scale", "cells"), FITS)
+def test_fit_gives_a_target_the_shapes_of_the_specification(
+    name, wh, sample_px, region_scale, cells
+):
+    config = config_of(name).fitted(wh)
+    assert (config.sample_px, config.scale_cells, config.fits) == (sample_px, cells, False)
+    side = region_scale * np.sqrt(wh[0] * wh[1])
+    np.testing.assert_allclose(config.region_side(jnp.array(wh, jnp.float32)), side, rtol=1e-6)
+    wide = cdjax.make(name)
+    assert wide.fit((5, 6, *wh)) == wide.fit((50, 60, *wh)) == eco(config) != wide
+    assert wide.fit((5, 6, *wh)).fit is None
+
+
+def test_sizes_that_are_given_are_kept():
+    for option in ("sample_px=164", "region_scale=4.0", "region_px=200", "scale_cells=4x7"):
+        assert cdjax.make(f"ECO-HC:{option}").fit is None
+    assert cdjax.vary("ECO-HC", {"learning_rate": jnp.float32(0.01)}).fit is None
+    assert cdjax.make("ECO-HC:learning_rate=0.01").fit is not None
+
+
 @pytest.mark.data
-def test_follows_the_reference(oracle, table):
-    tracker = eco(PYECO)
+@pytest.mark.parametrize("fitted", [False, True])
+def test_follows_the_reference(oracle, table, fitted):
+    config = PYECO
+    if fitted:
+        config = dataclasses.replace(PYECO, fits=True).fitted(
+            tuple(oracle["init_box"][2:].tolist())
+        )
+        assert config.sample_px == PYECO.sample_px
+    tracker = eco(config)
     init, step = jit(tracker.init), jit(tracker.step)
     state = start = init(table, oracle["frames"][0], box_after(oracle, 0))
     found, expected = [], []
@@ -82,7 +125,7 @@ def test_follows_the_reference(oracle, table):
         # OpenCV's resize rounds otherwise, by a level in an eighth of the pixels.
         patch = state_after(oracle, t, start)
         wh = np.asarray(patch.first_wh)
-        scale = 164 / (PYECO.region_scale * np.sqrt(wh.prod()))
+        scale = 164 / float(config.region_side(patch.first_wh))
         corner = 81 - (wh * scale - 1) / 2
         patch = patch._replace(
             box=jnp.asarray([*corner, *(wh * scale)], jnp.float32),
@@ -278,6 +321,8 @@ def test_diagnostics_of_the_distillation():
         ("num_slots", 1),
         ("reg_sparsity", 0.0),
         ("scale_cells", (1, 5)),
+        ("region_px", 0),
+        ("region_limits", (5.0, 4.0)),
         ("select", "exact"),
         ("num_channels", 14),
         ("min_channels", 0),

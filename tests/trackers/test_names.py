@@ -302,10 +302,10 @@ def test_cacf_takes_no_network():
         ("ECO-HC", "hog", ("fhog",), None),
         ("ECO-HC-CD", "hog", ("fhog",), 9),
         ("ECO", "vgg_m", ("norm1", "conv5"), None),
-        ("ECO-CD", "vgg_m", ("norm1", "conv5"), 53),
+        ("ECO-CD", "vgg_m", ("norm1", "conv5"), 55),
         ("ECO-M-norm1+5", "vgg_m", ("norm1", "conv5"), None),
         ("ECO-V-11+21", "vgg19", ("conv1_1", "conv2_1"), None),
-        ("ECO-CD-S-Fire5+Fire2", "squeezenet", ("fire2", "fire5"), 53),
+        ("ECO-CD-S-Fire5+Fire2", "squeezenet", ("fire2", "fire5"), 55),
         ("ECO-CD-S1.1-Fire3", "squeezenet1_1", ("fire3",), 43),
     ],
 )
