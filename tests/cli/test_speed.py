@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from cdjax.cli import main
+import cdjax
+from cdjax.cli import _speed, main
 
 
 def test_two_trackers_side_by_side(tmp_path, capsys):
@@ -28,7 +29,7 @@ def test_two_trackers_side_by_side(tmp_path, capsys):
         bounds = row["compute_bound_ms"], row["memory_bound_ms"]
         assert row["step_gflop"] / report["peaks"]["gflops"] * 1e3 == pytest.approx(bounds[0])
         assert row["step_gbytes"] / report["peaks"]["gbytes_s"] * 1e3 == pytest.approx(bounds[1])
-        assert 0 < row["share_of_bound"] == pytest.approx(max(bounds) / row["step_ms"])
+        assert 0 < row["share_of_bound"] == pytest.approx(max(bounds) / row["frame_ms"])
         needed_ms = row["backbone_gflop"] / report["peaks"]["median_gflops"] * 1e3
         assert 0 < row["backbone_share"] == pytest.approx(needed_ms / row["backbone_ms"])
     assert [row["num_channels"] for row in rows] == [31, 8]
@@ -38,6 +39,19 @@ def test_two_trackers_side_by_side(tmp_path, capsys):
     assert "8 of 31" in printed
     assert "bound by bytes" in printed
     assert report["formula"] in printed
+
+
+def test_a_tracker_that_trains_now_and_then_is_timed_over_a_cycle():
+    case = _speed._Case({}, cdjax.make("CF2-H")._replace(cycle=(2, 3)), {}, None, None, len, None)
+    case.step_index, case.step_s = [1, 2, 3, 4, 5, 6], [9.0, 1.0, 5.0, 1.0, 1.0, 7.0]
+    case.bare_s = [0.5]
+    row = _speed._finish(case)
+    assert (row["dearest_ms"], row["frame_ms"], row["step_ms"]) == (
+        6000,
+        pytest.approx(8000 / 3),
+        3000,
+    )
+    assert row["fps"] == pytest.approx(3 / 8)
 
 
 def test_lanes_beside_single_streams_and_a_profile(tmp_path, capsys):
