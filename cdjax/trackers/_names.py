@@ -234,8 +234,11 @@ def _deepcd_defaults(name: str, match: re.Match[str], options: Mapping[str, Any]
 
 def _cacf_defaults(name: str, match: re.Match[str], options: Mapping[str, Any]) -> dict[str, Any]:
     """CACF distils nothing."""
-    del name, options
-    return _CACF_CD if match[1] else {}
+    del name
+    if not match[1]:
+        return {}
+    # With colours fewer than CACF has without: the share of 41 that ECO-CD keeps of its own.
+    return {"select": "swap", "num_channels": 28 if options.get("colors") else 16}
 
 
 def _mdnet_defaults(name: str, match: re.Match[str], options: Mapping[str, Any]) -> dict[str, Any]:
@@ -323,8 +326,6 @@ def _defaults(family: str, network: str, layers: tuple[str, ...]) -> dict[str, A
             options |= {"layer_weights": (0.02, 0.5, 1.0)}
     return options
 
-
-_CACF_CD = {"select": "swap", "num_channels": 16}
 
 _FAMILIES = (
     _Family(

@@ -290,6 +290,9 @@ def test_cacf_takes_no_network():
     assert cdjax.network_of("CACF") is cdjax.network_of("CACF-CD:num_scales=3") is None
     assert config_of("CACF").select == "all"
     assert config_of("CACF-CD").select == "swap"
+    assert config_of("CACF-CD").num_channels == 16
+    assert config_of("CACF-CD:colors=true").num_channels == 28
+    assert config_of("CACF-CD", colors=True, num_channels=9).num_channels == 9
     assert config_of("CACF:grid_hw=24x36") == config_of("CACF", grid_hw=(24, 36))
     assert backbone_of("CACF-CD:num_scales=3,grid_hw=24x36")[1:] == (144, (24, 36), 6)
     with pytest.raises(InputError, match="nearest is CACF"):
