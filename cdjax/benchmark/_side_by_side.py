@@ -17,6 +17,7 @@ from cdjax.benchmark._runner import FrameRecord
 from cdjax.benchmark._sequence import Sequence, Target, first_frames
 from cdjax.benchmark._unit_run import UnitRun, Watch
 from cdjax.benchmark._workdir import Unit
+from cdjax.boxes import check_box
 from cdjax.lanes import canvas_hw
 from cdjax.trackers._base import Tracker, fit_to
 
@@ -55,12 +56,12 @@ def run_side_by_side(
       Each unit while it is held, and what became of it.
 
     Returns:
-      The units that are to be run one by one: of peers and of protocols with restarts, and those
-      whose frames cannot be read, which their own run tells.
+      The units that are to be run one by one: of peers and of protocols with restarts, those that
+      share a program with no other, and those that cannot be read, which their own run tells.
     """
     alone: list[Unit] = []
     groups: dict[tuple[str, Tracker], list[_Sized]] = {}
-    known: dict[str, tuple[Sequence, Canvas] | None] = {}
+    known: dict[str, tuple[Sequence, tuple[int, int]] | None] = {}
     begin = PROTOCOLS[desk.settings["protocol"]].begin
     for unit in units:
         tracker = entries[unit.label].tracker
@@ -69,35 +70,39 @@ def run_side_by_side(
             continue
         if unit.sequence not in known:
             target = targets[unit.sequence]
-            known[unit.sequence] = _size_of(target, desk.settings["max_frames"])
+            known[unit.sequence] = _read(target, desk.settings["max_frames"])
         if (found := known[unit.sequence]) is None:
             alone.append(unit)
             continue
-        sequence, canvas = found
-        try:
-            frames, box = begin(sequence, unit.start or 0)
-        except InputError:  # as above
-            alone.append(unit)
-            continue
-        key = unit.label, fit_to(tracker, box)
-        groups.setdefault(key, []).append(_Sized(unit, canvas, len(frames.frame_paths)))
+        sequence, hw = found
+        num_frames = len(sequence.frame_paths)
+        if tracker.fit is not None:
+            try:
+                sequence, box = begin(sequence, unit.start or 0)
+                tracker = fit_to(tracker, check_box(box, hw))
+            except Exception:  # its own run tells
+                alone.append(unit)
+                continue
+        sized = _Sized(unit, canvas_hw(*hw), num_frames)
+        groups.setdefault((unit.label, tracker), []).append(sized)
     for (label, tracker), sized in groups.items():
         for canvas, some in buckets_of(sized, batch_size):
-            bucket = _run_bucket(
-                desk, tracker, entries[label].params, some, targets, watch, batch_size, canvas
-            )
-            yield from bucket
+            if len(some) == 1:  # slots would only be one more program
+                alone += some
+                continue
+            params = entries[label].params
+            yield from _run_bucket(desk, tracker, params, some, targets, watch, batch_size, canvas)
     return alone
 
 
-def _size_of(target: Target, max_frames: int | None) -> tuple[Sequence, Canvas] | None:
-    """A sequence and the canvas that its frames need; None if it cannot be read."""
+def _read(target: Target, max_frames: int | None) -> tuple[Sequence, tuple[int, int]] | None:
+    """A sequence and the size of its frames; None if it cannot be read."""
     try:
         sequence = first_frames(target.read(), max_frames)
         height, width = read_image(sequence.frame_paths[0]).shape[:2]
     except (InputError, IndexError):
         return None
-    return sequence, canvas_hw(height, width)
+    return sequence, (height, width)
 
 
 def buckets_of(sized: Iterable[_Sized], batch_size: int) -> list[tuple[Canvas, list[Unit]]]:

@@ -17,7 +17,7 @@ _NOTE = (
     "a pause, all devices equally busy. Small transforms, gathers and dispatch cost more (see\n"
     "`cdjax speed --roofline`). CPU cores do both: 1 / (1 / decode + 1 / operations) together.\n"
     "Lanes by the peak of this backend's program; others need more or less, and all lanes of a\n"
-    "batch must have kept numbers of channels that are cut to the same size."
+    "batch must have kept numbers of channels that are cut to the same size, and be fitted alike."
 )
 
 
@@ -159,12 +159,15 @@ def _needs(name: str, weights: str | None, lanes: int, hw: tuple[int, int]) -> d
     from cdjax.benchmark._entries import weights_for
     from cdjax.cli import _cost
     from cdjax.lanes import canvas_hw, pad_to_canvas
+    from cdjax.trackers._base import fit_to
     from cdjax.trackers._names import config_of
 
-    tracker, config, chosen = cdjax.make(name), config_of(name), weights_for(name, weights=weights)
+    chosen = weights_for(name, weights=weights)
     params = {} if chosen is None else cdjax.load_params(chosen)
     canvas = canvas_hw(*hw)
     video, boxes = _synthetic.synthetic_video(2, hw)
+    # As the commands run it.
+    tracker, config = fit_to(cdjax.make(name), boxes[0]), config_of(name).fitted(boxes[0][2:])
     first, second = (pad_to_canvas(frame, canvas) for frame in video)
     # Two frames, so that the state is the one after distillation.
     state = jax.jit(tracker.init)(params, first, boxes[0], frame_hw=np.array(hw, np.int32))

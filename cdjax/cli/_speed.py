@@ -205,9 +205,11 @@ def _prepare(name: str, weights: str | None, params: Any, frames: list[Any], box
     from cdjax import trackers
     from cdjax.benchmark._entries import weights_for
     from cdjax.cli import _cost  # brings JAX along
+    from cdjax.trackers._base import fit_to
     from cdjax.trackers._names import config_of
 
-    tracker = cdjax.make(name)
+    # As the commands run it.
+    tracker, config = fit_to(cdjax.make(name), box), config_of(name).fitted(box[2:])
     box = jax.device_put(box)
 
     init, init_s = _compile(tracker.init, params, frames[0], box)
@@ -223,7 +225,6 @@ def _prepare(name: str, weights: str | None, params: Any, frames: list[Any], box
         distilled = jax.device_put(distilled)
         steady, steady_s = _compile(steady_tracker.step, params, distilled, frames[2])
 
-    config = config_of(name)
     patches = jax.device_put(_patches(frames, config.num_patches, config.patch_px))
     bare, _ = _compile(config.extract, params, patches)
     cost = _cost.step_cost(steady_tracker, config, params, distilled, frames[2])
@@ -271,6 +272,7 @@ def _time_round(case: _Case, frame: Any, *, keep: bool) -> None:
     """A step and a bare pass of one tracker."""
     import jax
 
+    index = int(case.state.frame_index)
     start = time.perf_counter()
     case.state, _ = jax.block_until_ready(case.step(case.params, case.state, frame))
     middle = time.perf_counter()
@@ -278,7 +280,7 @@ def _time_round(case: _Case, frame: Any, *, keep: bool) -> None:
     stop = time.perf_counter()
     if keep:
         case.step_s.append(middle - start)
-        case.step_index.append(int(case.state.frame_index))
+        case.step_index.append(index)
         case.bare_s.append(stop - middle)
 
 
@@ -302,7 +304,7 @@ def _roofline(row: dict[str, Any], peaks: dict[str, float]) -> dict[str, Any]:
         "backbone_share": network_gflops / peaks["median_gflops"],
         "compute_bound_ms": compute_ms,
         "memory_bound_ms": memory_ms,
-        "share_of_bound": bound_ms / row["frame_ms"],
+        "share_of_bound": bound_ms / row["frame_ms"] if row["frame_ms"] else None,
     }
 
 
@@ -410,20 +412,20 @@ def _finish(case: _Case) -> dict[str, Any]:
     step_s, bare_s = statistics.median(case.step_s), statistics.median(case.bare_s)
     # Some trackers train in one frame of several, and in all of the first few.
     start, period = case.tracker.cycle
-    timed = list(zip(case.step_index, case.step_s, strict=True))
     turns: dict[int, list[float]] = {}
-    for index, seconds in [pair for pair in timed if pair[0] >= start] or timed:
-        turns.setdefault((index - start) % period, []).append(seconds)
+    for index, seconds in zip(case.step_index, case.step_s, strict=True):
+        if index >= start:
+            turns.setdefault((index - start) % period, []).append(seconds)
     turn_s = [statistics.median(some) for some in turns.values()]
-    dearest_s = max(turn_s) if len(turn_s) > 1 else None
-    frame_s = statistics.mean(turn_s)
+    whole = len(turns) == period
+    frame_s = statistics.mean(turn_s) if whole else None
     return case.row | {
         "backbone_ms": 1e3 * bare_s,
         "step_ms": 1e3 * step_s,
-        "dearest_ms": None if dearest_s is None else 1e3 * dearest_s,
-        "frame_ms": 1e3 * frame_s,
+        "dearest_ms": 1e3 * max(turn_s) if whole and period > 1 else None,
+        "frame_ms": None if frame_s is None else 1e3 * frame_s,
         "ratio": step_s / bare_s,
-        "fps": 1 / frame_s,
+        "fps": None if frame_s is None else 1 / frame_s,
     }
 
 

@@ -74,6 +74,11 @@ class SelectionConfig(abc.ABC):
             return self.num_candidates
         return self.num_channels
 
+    def fitted(self, wh: Any) -> Any:
+        """The config whose shapes suit a target's width and height; see `Tracker.fit`."""
+        del wh
+        return self
+
     def with_arrays(self, values: Mapping[str, Array]) -> Any:
         """A copy that holds arrays, which are not checked; not to be hashed."""
         varied = copy.copy(self)

@@ -22,6 +22,20 @@ _FLAT = 1e-3
 _GRAY = np.array([0.299, 0.587, 0.114], np.float32)
 
 
+class SearchRegion(NamedTuple):
+    """A square search region that small and large targets make follow their size.
+
+    Attributes:
+      px: its side, px, for targets of medium size.
+      least: least side against the root of the box's area.
+      most: greatest side against the same.
+    """
+
+    px: int
+    least: float
+    most: float
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ECOConfig(DistillationConfig):
     """What fixes ECO's shapes and algorithm; hashed by value. The defaults are ECO-HC's.
@@ -37,13 +51,11 @@ class ECOConfig(DistillationConfig):
       layers: its layers.
       compressed: channels of each block after projection.
       fits: whether `Tracker.fit` gives targets a sample, region and scale model by their size and
-        aspect, as [1] does, instead of those below, with which one program serves all.
+        aspect, as [1] does, instead of those below, with which one program serves all. ECO-HC's is
+        True.
       sample_px: side of the search patch, px.
       region_scale: side of the search region against the root of the box's area.
-      region_px: side of the first frame's search region, px, for targets of medium size; None
-        leaves it to `region_scale`.
-      region_limits: least and greatest side of the region that `region_px` gives, against the root
-        of the box's area.
+      region: what the region is instead, see `SearchRegion`; set by `fitted` alone.
       whole: samples begin at whole pixels, as in [1], instead of at the target's exact place.
       supersample: samples along each side of a pixel of the patch that are averaged.
       least_cell: least side of a cell of a network's layer, px; finer maps are averaged.
@@ -80,8 +92,7 @@ class ECOConfig(DistillationConfig):
     fits: bool = False
     sample_px: int = 198
     region_scale: float = 4.3
-    region_px: int | None = None
-    region_limits: tuple[float, float] = (4.24, 5.65)
+    region: SearchRegion | None = None
     whole: bool = True
     supersample: int = 1
     least_cell: int = 4
@@ -131,8 +142,8 @@ class ECOConfig(DistillationConfig):
         require = self.require
         object.__setattr__(self, "layers", self.backbone.layers)
         num_blocks = 1 + len(self.layers)
-        fits = len(self.compressed) == num_blocks and min(self.compressed) >= 1
-        require(fits, "compressed", f"give {num_blocks} numbers from 1, one a block")
+        one_each = len(self.compressed) == num_blocks and min(self.compressed) >= 1
+        require(one_each, "compressed", f"give {num_blocks} numbers from 1, one a block")
         require(self.hog_cell >= 2, "hog_cell", "use 2 px or more")
         for name in ("color_cell", "least_cell"):
             require(getattr(self, name) >= 1, name, "use 1 px or more")
@@ -143,9 +154,6 @@ class ECOConfig(DistillationConfig):
         most = [c for c, raw in zip(self.compressed, self.block_channels, strict=True) if c > raw]
         require(not most, "compressed", f"use at most {self.block_channels}")
         require(self.region_scale > 1, "region_scale", "use a number above 1")
-        require(self.region_px is None or self.region_px >= 1, "region_px", "use 1 px or more")
-        least, most = self.region_limits
-        require(1 < least <= most, "region_limits", "use two numbers above 1, the least first")
         require(0 < self.learning_rate < 1, "learning_rate", "use a number between 0 and 1")
         require(0 <= self.scale_rate <= 1, "scale_rate", "use a number from 0 to 1")
         require(self.num_slots >= 2, "num_slots", "use 2 or more")
@@ -224,39 +232,39 @@ class ECOConfig(DistillationConfig):
         """Side of a patch, px."""
         return self.sample_px
 
-    def region_side(self, wh: Any) -> Any:
+    def region_side(self, wh: Float[Array, "2"]) -> Float[Array, ""]:
         """Side of the first frame's search region, px, of a target's width and height."""
         root = jnp.sqrt(jnp.prod(wh))
-        if self.region_px is None:
+        if self.region is None:
             return self.region_scale * root
-        least, most = self.region_limits
-        return jnp.clip(1.0 * self.region_px, least * root, most * root)
+        return jnp.clip(1.0 * self.region.px, self.region.least * root, self.region.most * root)
 
     def fitted(self, wh: Sequence[float | int] | np.ndarray) -> "ECOConfig":
-        """The config with the static shapes that [1] gives a target's width and height."""
+        """The config for a target's width and height: itself, or with [1]'s shapes if it `fits`.
+
+        Differs: of the scale filter's model the nearest of a few aspects.
+        """
+        if not self.fits:
+            return self
         # [1] shows regions of so many sides of the box in their true size, within these limits, px.
         by_hand = self.network == "hog"
         scale, least, most = (4.0, 150, 200) if by_hand else (4.5, 200, 250)
         _, side = crop.base_scale(wh, area_scale=scale, min_px=least, max_px=most)
-        part = 1
+        frame_px = 1  # a side of a pixel of the patch
         if by_hand:
             sample_px = crop.choose_cell_size(side, cells=(self.hog_cell, self.color_cell))
         else:
             sizes = crop.DEEP_SAMPLE_PX[self.network]
             # Early layers may see patches of half the side.
-            part = max(sizes[0] // self.sample_px, 1)
-            sample_px = crop.choose_input_size(side, sizes=sizes) // part
-        finds_scale = self.num_scales == 1
-        sized = dataclasses.replace(
-            self,
-            fits=False,
-            sample_px=sample_px,
-            scale_cells=crop.choose_scale_cells(wh) if finds_scale else self.scale_cells,
-        )
-        # Cells make the sample larger than the region that was asked for.
-        region_px = sized.layout.support_px * part
-        limits = (scale * region_px / most, scale * region_px / least)
-        return dataclasses.replace(sized, region_px=region_px, region_limits=limits)
+            frame_px = 2 if 2 * self.sample_px <= sizes[0] else 1
+            sample_px = crop.choose_input_size(side, sizes=sizes) // frame_px
+        sized = dataclasses.replace(self, fits=False, sample_px=sample_px)
+        if self.num_scales == 1:
+            sized = dataclasses.replace(sized, scale_cells=crop.choose_scale_cells(wh))
+        # Whole cells make the region somewhat larger than was asked for.
+        px = sized.layout.support_px * frame_px
+        region = SearchRegion(px, scale * px / most, scale * px / least)
+        return dataclasses.replace(sized, region=region)
 
     @property
     def num_patches(self) -> int:

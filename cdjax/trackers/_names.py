@@ -73,6 +73,10 @@ class TrackerConfig(Protocol):
         """Patches whose features a frame needs."""
         ...
 
+    def fitted(self, wh: Any) -> "TrackerConfig":
+        """The config whose shapes suit a target's width and height."""
+        ...
+
     def extract(self, params: Params, patches: Float[Array, "n p p ch"]) -> Float[Array, "n *_"]:
         """Computes what of patches a frame needs at least: all candidate features."""
         ...
@@ -247,7 +251,7 @@ def _mdnet_defaults(name: str, match: re.Match[str], options: Mapping[str, Any])
     return {"select": "swap", "num_channels": 239} if match[1] else {}
 
 
-_ECO_SHAPES = ("sample_px", "region_scale", "region_px", "region_limits", "scale_cells")
+_ECO_SHAPES = ("sample_px", "region_scale", "scale_cells")
 
 
 def _eco_defaults(name: str, match: re.Match[str], options: Mapping[str, Any]) -> dict[str, Any]:
@@ -265,8 +269,12 @@ def _eco_defaults(name: str, match: re.Match[str], options: Mapping[str, Any]) -
         candidates = sum(compressed if hand_crafted else compressed[:-1])
         # The paper keeps 55 of the 80 that two layers have.
         defaults |= {"select": "swap", "num_channels": max(round(55 / 80 * candidates), 1)}
-    # Whoever gives a size means it.
-    defaults["fits"] = options.keys().isdisjoint(_ECO_SHAPES)
+    # Whoever gives a size means it. Cells of a network's blocks need not divide other sizes.
+    shapes = _ECO_SHAPES if hand_crafted else (*_ECO_SHAPES, "hog_cell", "least_cell")
+    given = [option for option in shapes if option in options]
+    if given and options.get("fits"):
+        raise InputError(f"fits=True: leave out {', '.join(given)}, or fits")
+    defaults["fits"] = not given
     return defaults
 
 
@@ -360,7 +368,7 @@ _FAMILIES = (
     _Family(
         pattern=r"ECO(-HC)?(-CD)?(?:-(V|M|S1\.1|S)-(.+))?",
         config_class=ECOConfig,
-        named=("network", "layers"),
+        named=("network", "layers", "region"),
         defaults=_eco_defaults,
         factory=eco,
         build=build_eco,

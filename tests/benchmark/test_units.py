@@ -209,6 +209,23 @@ def test_targets_have_trackers_that_fit_them(dataset, write_otb):
     assert finished(dataset / "w1") == finished(dataset / "w3")
 
 
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_a_target_that_no_tracker_fits_fails_alone(dataset, batch_size, write_otb):
+    write_otb(dataset / "data", ["C"], 9)
+    truth = dataset / "data" / "B" / "groundtruth_rect.txt"
+    truth.write_text(truth.read_text().replace("10 12", "20 12"))
+
+    def fit(box):
+        if box[2] > 15:
+            raise ValueError("too wide")
+        return make_tracker(8, 4)
+
+    chosen = [Entry("fits", make_tracker(9)._replace(fit=fit), {"gain": np.float32(1)})]
+    tally = run(dataset, entries=chosen, batch_size=batch_size)
+    assert sorted(unit.sequence for unit in tally.done) == ["A", "C"]
+    assert "failed: fits on B: ValueError: too wide" in str(tally)
+
+
 def test_a_full_disk_stops_a_batch_and_nothing_is_lost(dataset, monkeypatch):
     write = BoxWriter.write_text
 

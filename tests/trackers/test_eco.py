@@ -68,7 +68,8 @@ def state_after(oracle, t, state):
     )
 
 
-# Sides of boxes and, by the specification's tables (2.1), what they ask for: sample and region.
+# Sides of boxes and what they ask for: sample and region by the specification's tables (2.1), the
+# scale model by aspect where there is a scale filter.
 FITS = [
     ("ECO-HC", (17, 50), 164, 4 * 164 / 150, (9, 3)),
     ("ECO-HC", (34, 50), 174, 4 * 174 / (4 * np.sqrt(1700)), (7, 4)),
@@ -80,6 +81,9 @@ FITS = [
     ("ECO-S-Fire2+Fire5", (100, 90), 275, 4.5 * 264 / 250, (5, 5)),
     ("ECO-V-11+21", (40, 40), 104, 4.5 * 104 / 100, (5, 5)),
     ("ECO-CD-V-11+21", (48, 48), 120, 4.5 * 120 / 108, (5, 5)),
+    ("ECO-CD-V-11+21", (32, 72), 120, 4.5 * 120 / 108, (5, 5)),
+    ("ECO-S-Fire2:num_scales=1", (20, 80), 211, 4.5 * 204 / 200, (9, 3)),
+    ("ECO-HC:hog_cell=8", (45, 45), 188, 4 * 188 / 180, (5, 5)),
 ]
 
 
@@ -94,13 +98,23 @@ def test_fit_gives_a_target_the_shapes_of_the_specification(
     wide = cdjax.make(name)
     assert wide.fit((5, 6, *wh)) == wide.fit((50, 60, *wh)) == eco(config) != wide
     assert wide.fit((5, 6, *wh)).fit is None
+    assert config.fitted((500, 500)) == config
 
 
 def test_sizes_that_are_given_are_kept():
-    for option in ("sample_px=164", "region_scale=4.0", "region_px=200", "scale_cells=4x7"):
+    for option in ("sample_px=164", "region_scale=4.0", "scale_cells=4x7", "fits=false"):
         assert cdjax.make(f"ECO-HC:{option}").fit is None
+    assert cdjax.make("ECO-V-11+21:hog_cell=4").fit is None
     assert cdjax.vary("ECO-HC", {"learning_rate": jnp.float32(0.01)}).fit is None
-    assert cdjax.make("ECO-HC:learning_rate=0.01").fit is not None
+    for option in ("learning_rate=0.01", "hog_cell=8"):
+        assert cdjax.make(f"ECO-HC:{option}").fit is not None
+    with pytest.raises(cdjax.InputError, match="leave out sample_px"):
+        cdjax.make("ECO-HC:fits=true,sample_px=164")
+
+
+def test_a_box_of_less_than_a_pixel_is_one_of_a_pixel():
+    wide = cdjax.make("ECO-HC")
+    assert wide.fit((5, 6, 0.3, 0.2)) == wide.fit((5, 6, 1, 1))
 
 
 @pytest.mark.data
@@ -321,8 +335,7 @@ def test_diagnostics_of_the_distillation():
         ("num_slots", 1),
         ("reg_sparsity", 0.0),
         ("scale_cells", (1, 5)),
-        ("region_px", 0),
-        ("region_limits", (5.0, 4.0)),
+        ("region", None),
         ("select", "exact"),
         ("num_channels", 14),
         ("min_channels", 0),
