@@ -12,6 +12,7 @@ boxes, and prints the mean success AUC over all of them beside that of the usual
 Videos, starts and values (of several options all combinations) are lanes of one program over the
 same decoded frames. A table given by --json is written after every program run; rows that are in
 it are not run again, so that the same command goes on after it was killed. One process a table.
+One program has one size for all targets: trackers are not fitted to a first box (`Tracker.fit`).
 On an H100, 13 videos from 8 starts and 2 shifts (130 lanes of 200 frames) take 4 s after
 compilation; on 2 CPU cores DeepCD-H takes two minutes and a VGG tracker an hour.
 Exit code 0: all rows are there; 2: bad input.

@@ -223,7 +223,8 @@ def run(
     """Tracks through frames one at a time; memory does not grow with their number.
 
     Frames are padded to a canvas of one of a few sizes and programs are compiled ahead
-    of time and kept, so that a second sequence of a similar size compiles nothing.
+    of time and kept, so that a second sequence of a similar size compiles nothing,
+    unless its target asks for other shapes (`Tracker.fit`).
     Speed in frames/s is the number of records over the sum of their `seconds`: starting
     on the first frame and distilling on the second count, decoding and compilation do
     not.

@@ -65,7 +65,8 @@ def run_supervised(
     Frames are decoded once, ahead of use. A restart runs the programs of the first start,
     as all frames of a sequence have one canvas: it compiles nothing, unless distillation
     keeps a number of channels that no earlier start of any sequence kept (`Tracker.compact`
-    rounds to a few sizes). Frames without a target cannot start the tracker and are skipped.
+    rounds to a few sizes), or the box there asks for other shapes (`Tracker.fit`). Frames
+    without a target cannot start the tracker and are skipped.
 
     Args:
       tracker: from `cdjax.make`.

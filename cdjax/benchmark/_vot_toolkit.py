@@ -66,7 +66,8 @@ class PythonTracker:
     """A tracker as vot-toolkit's `python` protocol wants it.
 
     The toolkit makes one in a process of its own and hands it paths of frames. Its first
-    `init` compiles; a restart on frames of a similar size compiles nothing.
+    `init` compiles; a restart on frames of a similar size compiles nothing, unless the box
+    asks for other shapes (`Tracker.fit`; "ECO-HC:fits=false" has one).
     """
 
     multiobject = False

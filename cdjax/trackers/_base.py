@@ -76,8 +76,9 @@ class Tracker(NamedTuple):
         more than that index modulo `period`, for what it does not do in every frame (distil,
         train). Lanes of a batch that agree in this may share one index, which is not batched.
       fit: `box -> Tracker`, or None. Called on the host with a target's first box, before `init`:
-        returns the tracker of the few with other shapes that suits its size and aspect. The
-        commands call it; this tracker serves targets of all sizes in one program.
+        returns the tracker, of a few, whose shapes suit its size and aspect; this one serves
+        all targets in one program. `benchmark.run`, hence every command, calls it; `track`,
+        `StreamPool` and `vary` take a tracker as it is.
     """
 
     init: InitFn
