@@ -51,8 +51,8 @@ class ECOConfig(DistillationConfig):
       layers: its layers.
       compressed: channels of each block after projection.
       fits: whether `Tracker.fit` gives targets a sample, region and scale model by their size and
-        aspect, as [1] does, instead of those below, with which one program serves all. ECO-HC's is
-        True.
+        aspect, as [1] does, instead of those below, with which one program serves all. `make` does
+        so for ECO-HC and for ECO on VGG-M.
       sample_px: side of the search patch, px.
       region_scale: side of the search region against the root of the box's area.
       region: what the region is instead, see `SearchRegion`; set by `fitted` alone.

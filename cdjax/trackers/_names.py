@@ -259,9 +259,9 @@ def _eco_defaults(name: str, match: re.Match[str], options: Mapping[str, Any]) -
     hand_crafted, distils, letter, layers_text = match.groups()
     if hand_crafted and letter:
         raise _unknown(name, "HC takes no network")
+    network = "hog" if hand_crafted else _NETWORKS[letter or "M"]
     defaults: dict[str, Any] = {}
     if not hand_crafted:
-        network = _NETWORKS[letter or "M"]
         layers = _parse_layers(name, network, layers_text or "norm1+5")
         defaults = {"network": network, "layers": layers, **_eco_deep(network, layers)}
     if distils:
@@ -269,12 +269,13 @@ def _eco_defaults(name: str, match: re.Match[str], options: Mapping[str, Any]) -
         candidates = sum(compressed if hand_crafted else compressed[:-1])
         # The paper keeps 55 of the 80 that two layers have.
         defaults |= {"select": "swap", "num_channels": max(round(55 / 80 * candidates), 1)}
-    # Whoever gives a size means it. Cells of a network's blocks need not divide other sizes.
+    # Whoever gives a size means it, and cells of a network's blocks need not divide other sizes.
     shapes = _ECO_SHAPES if hand_crafted else (*_ECO_SHAPES, "hog_cell", "least_cell")
     given = [option for option in shapes if option in options]
     if given and options.get("fits"):
         raise InputError(f"fits=True: leave out {', '.join(given)}, or fits")
-    defaults["fits"] = not given
+    # ECO's own sizes: on other networks they cost time and gain nothing (BUILD_NOTES.md).
+    defaults["fits"] = network in ("hog", "vgg_m") and not given
     return defaults
 
 

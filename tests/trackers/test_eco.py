@@ -78,11 +78,11 @@ FITS = [
     ("ECO-HC-CD", (300, 200), 212, 4 * 212 / 200, (4, 7)),
     ("ECO", (40, 40), 217, 4.5 * 208 / 200, (5, 5)),
     ("ECO-CD", (50, 50), 249, 4.5 * 240 / 225, (5, 5)),
-    ("ECO-S-Fire2+Fire5", (100, 90), 275, 4.5 * 264 / 250, (5, 5)),
-    ("ECO-V-11+21", (40, 40), 104, 4.5 * 104 / 100, (5, 5)),
-    ("ECO-CD-V-11+21", (48, 48), 120, 4.5 * 120 / 108, (5, 5)),
-    ("ECO-CD-V-11+21", (32, 72), 120, 4.5 * 120 / 108, (5, 5)),
-    ("ECO-S-Fire2:num_scales=1", (20, 80), 211, 4.5 * 204 / 200, (9, 3)),
+    ("ECO-S-Fire2+Fire5:fits=true", (100, 90), 275, 4.5 * 264 / 250, (5, 5)),
+    ("ECO-V-11+21:fits=true", (40, 40), 104, 4.5 * 104 / 100, (5, 5)),
+    ("ECO-CD-V-11+21:fits=true", (48, 48), 120, 4.5 * 120 / 108, (5, 5)),
+    ("ECO-CD-V-11+21:fits=true", (32, 72), 120, 4.5 * 120 / 108, (5, 5)),
+    ("ECO-S-Fire2:fits=true,num_scales=1", (20, 80), 211, 4.5 * 204 / 200, (9, 3)),
     ("ECO-HC:hog_cell=8", (45, 45), 188, 4 * 188 / 180, (5, 5)),
 ]
 
@@ -104,7 +104,8 @@ def test_fit_gives_a_target_the_shapes_of_the_specification(
 def test_sizes_that_are_given_are_kept():
     for option in ("sample_px=164", "region_scale=4.0", "scale_cells=4x7", "fits=false"):
         assert cdjax.make(f"ECO-HC:{option}").fit is None
-    assert cdjax.make("ECO-V-11+21:hog_cell=4").fit is None
+    assert cdjax.make("ECO:hog_cell=8").fit is None
+    assert cdjax.make("ECO-V-11+21").fit is cdjax.make("ECO-CD-S-Fire2").fit is None
     assert cdjax.vary("ECO-HC", {"learning_rate": jnp.float32(0.01)}).fit is None
     for option in ("learning_rate=0.01", "hog_cell=8"):
         assert cdjax.make(f"ECO-HC:{option}").fit is not None
