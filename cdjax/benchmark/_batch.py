@@ -170,7 +170,7 @@ class _Batch:
         self._wide, self._alone, self._worker = tracker, alone, worker
         needs = [lane.room for lane in lanes]
         self._room = tuple(max(sizes) for sizes in zip(*needs, strict=True))
-        self._tracker, state = self._fitted(lanes[0].state)
+        self._tracker, state = self._compacted(lanes[0].state)
         self._slots = Slots(self._tracker, params, state, num=num_slots, at_once=at_once)
         self.unfinished: list[_Lane] = []
         self._lanes: dict[int, _Lane] = {}
@@ -182,19 +182,19 @@ class _Batch:
         shape = (num_slots, num_frames, *canvas, 3)
         self._buffers = deque(np.zeros(shape, np.uint8) for _ in range(2))
 
-    def _fitted(self, state: Any) -> tuple[Tracker, Any]:
+    def _compacted(self, state: Any) -> tuple[Tracker, Any]:
         """The tracker of the slots, and a state of their size."""
         if self._wide.compact is None:
             return self._wide, state
         return self._wide.compact(state, self._room)
 
-    def _fits(self, lane: _Lane) -> bool:
+    def _has_room(self, lane: _Lane) -> bool:
         return all(n <= r for n, r in zip(lane.room, self._room, strict=True))
 
     def _joins(self, slot: int, lane: _Lane) -> bool:
         """Gives a slot to a lane; False if it ends before."""
         try:
-            self._tracker, lane.state = self._fitted(lane.state)
+            self._tracker, lane.state = self._compacted(lane.state)
         except Exception as error:  # as above
             lane.error, lane.ended = error, True
         while self._slots.at_once and not lane.ended:
@@ -228,7 +228,7 @@ class _Batch:
         free = deque(slot for slot in range(self._slots.num) if slot not in self._lanes)
         for _ in range(len(ready)):
             lane = ready.popleft()
-            if not free or not self._fits(lane):
+            if not free or not self._has_room(lane):
                 ready.append(lane)
             elif self._joins(free[0], lane):
                 free.popleft()
@@ -236,7 +236,7 @@ class _Batch:
                 yield lane.job, lane.error
         # Those that wait for other slots hold frames: not too many of them.
         while free and len(ready) < self._slots.num and (lane := begin()) is not None:
-            if not lane.ended and not self._fits(lane):
+            if not lane.ended and not self._has_room(lane):
                 ready.append(lane)
             elif not lane.ended and self._joins(free[0], lane):
                 free.popleft()
@@ -310,7 +310,7 @@ def run_batch(
     channels as the first targets keep; one that keeps more waits for slots to be made anew.
 
     Args:
-      tracker: from `cdjax.make`.
+      tracker: from `cdjax.make`; fitted to all targets, or to none.
       params: its weights.
       jobs: begun as slots become free.
       num_slots: how many run side by side.

@@ -14,7 +14,7 @@ from cdjax.benchmark._opencv import OpenCVTracker
 from cdjax.benchmark._protocols import PROTOCOLS, figures_of, key_of
 from cdjax.benchmark._results import BoxWriter
 from cdjax.benchmark._runner import FrameRecord
-from cdjax.benchmark._sequence import Sequence, Target, first_frames
+from cdjax.benchmark._sequence import Target, first_frames
 from cdjax.benchmark._unit_run import UnitRun, Watch
 from cdjax.benchmark._workdir import Unit
 from cdjax.boxes import check_box
@@ -61,24 +61,23 @@ def run_side_by_side(
     """
     alone: list[Unit] = []
     groups: dict[tuple[str, Tracker], list[_Sized]] = {}
-    known: dict[str, tuple[Sequence, tuple[int, int]] | None] = {}
+    known: dict[str, tuple[tuple[int, int], int] | None] = {}
     begin = PROTOCOLS[desk.settings["protocol"]].begin
+    most = desk.settings["max_frames"]
     for unit in units:
-        tracker = entries[unit.label].tracker
+        tracker, target = entries[unit.label].tracker, targets[unit.sequence]
         if begin is None or isinstance(tracker, OpenCVTracker):
             alone.append(unit)
             continue
         if unit.sequence not in known:
-            target = targets[unit.sequence]
-            known[unit.sequence] = _read(target, desk.settings["max_frames"])
-        if (found := known[unit.sequence]) is None:
+            known[unit.sequence] = _size_of(target, most)
+        if (size := known[unit.sequence]) is None:
             alone.append(unit)
             continue
-        sequence, hw = found
-        num_frames = len(sequence.frame_paths)
+        hw, num_frames = size
         if tracker.fit is not None:
             try:
-                sequence, box = begin(sequence, unit.start or 0)
+                _, box = begin(first_frames(target.read(), most), unit.start or 0)
                 tracker = fit_to(tracker, check_box(box, hw))
             except Exception:  # its own run tells
                 alone.append(unit)
@@ -95,14 +94,14 @@ def run_side_by_side(
     return alone
 
 
-def _read(target: Target, max_frames: int | None) -> tuple[Sequence, tuple[int, int]] | None:
-    """A sequence and the size of its frames; None if it cannot be read."""
+def _size_of(target: Target, max_frames: int | None) -> tuple[tuple[int, int], int] | None:
+    """Height and width of a sequence's frames, and their number; None if it cannot be read."""
     try:
-        sequence = first_frames(target.read(), max_frames)
-        height, width = read_image(sequence.frame_paths[0]).shape[:2]
+        paths = first_frames(target.read(), max_frames).frame_paths
+        height, width = read_image(paths[0]).shape[:2]
     except (InputError, IndexError):
         return None
-    return sequence, (height, width)
+    return (height, width), len(paths)
 
 
 def buckets_of(sized: Iterable[_Sized], batch_size: int) -> list[tuple[Canvas, list[Unit]]]:

@@ -67,7 +67,7 @@ class PythonTracker:
 
     The toolkit makes one in a process of its own and hands it paths of frames. Its first
     `init` compiles; a restart on frames of a similar size compiles nothing, unless the box
-    asks for other shapes (`Tracker.fit`; "ECO-HC:fits=false" has one).
+    asks for other shapes (`Tracker.fit`; "ECO-HC:fits=false" does not).
     """
 
     multiobject = False

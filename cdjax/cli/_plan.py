@@ -166,7 +166,7 @@ def _needs(name: str, weights: str | None, lanes: int, hw: tuple[int, int]) -> d
     params = {} if chosen is None else cdjax.load_params(chosen)
     canvas = canvas_hw(*hw)
     video, boxes = _synthetic.synthetic_video(2, hw)
-    # As the commands run it.
+    # As `evaluate` runs it.
     tracker, config = fit_to(cdjax.make(name), boxes[0]), config_of(name).fitted(boxes[0][2:])
     first, second = (pad_to_canvas(frame, canvas) for frame in video)
     # Two frames, so that the state is the one after distillation.

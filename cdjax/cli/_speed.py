@@ -54,7 +54,8 @@ def add_parser(subparsers: Any) -> None:
         type=int,
         default=30,
         metavar="N",
-        help="timed steps of each tracker (default: %(default)s)",
+        help="timed steps of each tracker; frames/s of one that trains now and then needs a whole "
+        "cycle (default: %(default)s)",
     )
     parser.add_argument(
         "--roofline",
@@ -208,7 +209,7 @@ def _prepare(name: str, weights: str | None, params: Any, frames: list[Any], box
     from cdjax.trackers._base import fit_to
     from cdjax.trackers._names import config_of
 
-    # As the commands run it.
+    # As `evaluate` runs it.
     tracker, config = fit_to(cdjax.make(name), box), config_of(name).fitted(box[2:])
     box = jax.device_put(box)
 
@@ -441,7 +442,7 @@ def _table(rows: list[dict[str, Any]]) -> str:
         ("channels in use", lambda r: f"{r['num_channels']} of {r['num_candidates']}"),
         ("patches a step", lambda r: f"{r['patches']} x {r['patch_px']} px"),
         ("network alone, ms", lambda r: number(r["backbone_ms"], 2)),
-        ("step, ms", lambda r: number(r["step_ms"], 2)),
+        ("step, median, ms", lambda r: number(r["step_ms"], 2)),
         ("the dearest turn of its cycle, ms", lambda r: number(r["dearest_ms"], 2)),
         ("mean of its cycle, ms", lambda r: number(r["frame_ms"], 2)),
         ("step / network alone", lambda r: number(r["ratio"], 2)),

@@ -28,8 +28,8 @@ class StreamPool:
     A tracker that distils holds arrays for all of its candidates, unless its `num_channels` says
     how many it keeps: give it, as in "DeepCD-V-11+12+21:num_channels=96".
 
-    All targets share the tracker's shapes; where they are alike, those of `tracker.fit(box)` suit
-    them better.
+    All targets share the tracker's shapes. Where they are of one size and aspect, and the tracker
+    has a `fit`, give the pool `tracker.fit(box)` of one of them.
 
     On a GPU targets that train in other frames (`Tracker.cycle`) are stepped in calls of their own.
 

@@ -75,10 +75,10 @@ class Tracker(NamedTuple):
       cycle: (start, period): of states whose `frame_index` is at least `start`, a step reads no
         more than that index modulo `period`, for what it does not do in every frame (distil,
         train). Lanes of a batch that agree in this may share one index, which is not batched.
-      fit: `box -> Tracker`, or None. Called on the host with a target's first box, before `init`:
-        returns the tracker, of a few, whose shapes suit its size and aspect; this one serves
-        all targets in one program. `benchmark.run`, hence every command, calls it; `track`,
-        `StreamPool` and `vary` take a tracker as it is.
+      fit: `box -> Tracker`, or None where one has shapes for all. Called on the host, before
+        `init`, with the first box, (x, y, w, h) in px: returns the tracker, of a few, whose shapes
+        suit the target's size and aspect. `benchmark.run` and the commands call it; `track`,
+        `StreamPool` and `vary` take a tracker as it is, which serves all targets in one program.
     """
 
     init: InitFn

@@ -23,10 +23,10 @@ _GRAY = np.array([0.299, 0.587, 0.114], np.float32)
 
 
 class SearchRegion(NamedTuple):
-    """A square search region that small and large targets make follow their size.
+    """A square search region of a fixed side, but for small and large targets [ECO, `tracker.m`].
 
     Attributes:
-      px: its side, px, for targets of medium size.
+      px: its side in the first frame, px, where that is within the limits.
       least: least side against the root of the box's area.
       most: greatest side against the same.
     """
@@ -51,8 +51,10 @@ class ECOConfig(DistillationConfig):
       layers: its layers.
       compressed: channels of each block after projection.
       fits: whether `Tracker.fit` gives targets a sample, region and scale model by their size and
-        aspect, as [1] does, instead of those below, with which one program serves all. `make` does
-        so for ECO-HC and for ECO on VGG-M.
+        aspect, as [1] does, instead of those below, with which one program serves all. In `make` it
+        is True for ECO-HC and for ECO on VGG-M, unless `sample_px`, `region_scale` or `scale_cells`
+        is given, or with a network `hog_cell` or `least_cell`. Records of a run hold the config
+        before.
       sample_px: side of the search patch, px.
       region_scale: side of the search region against the root of the box's area.
       region: what the region is instead, see `SearchRegion`; set by `fitted` alone.
@@ -246,6 +248,7 @@ class ECOConfig(DistillationConfig):
         """
         if not self.fits:
             return self
+        wh = np.maximum(wh, 1.0)
         # [1] shows regions of so many sides of the box in their true size, within these limits, px.
         by_hand = self.network == "hog"
         scale, least, most = (4.0, 150, 200) if by_hand else (4.5, 200, 250)
@@ -686,7 +689,7 @@ def eco(config: ECOConfig) -> Tracker:
 
 def _fit(config: ECOConfig, box: Any) -> Tracker:
     """The tracker of the few that suits a first box; on the host."""
-    return _cached(config.fitted(np.maximum(np.asarray(box, np.float32)[2:], 1.0)))
+    return _cached(config.fitted(np.asarray(box, np.float32)[2:]))
 
 
 def _in_use(state: ECOState) -> list[np.ndarray]:

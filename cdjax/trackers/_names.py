@@ -88,7 +88,7 @@ class _Family(NamedTuple):
     Attributes:
       pattern: what their names look like.
       config_class: their config.
-      named: the config's fields that the name itself gives.
+      named: the config's fields that are no options: the name gives them, or `fitted`.
       defaults: (name, match, options) -> options that the name stands for, beside those given.
       factory: config -> tracker, the same one for equal configs.
       build: config -> a new tracker; the config may hold arrays.
@@ -274,7 +274,7 @@ def _eco_defaults(name: str, match: re.Match[str], options: Mapping[str, Any]) -
     given = [option for option in shapes if option in options]
     if given and options.get("fits"):
         raise InputError(f"fits=True: leave out {', '.join(given)}, or fits")
-    # ECO's own sizes: on other networks they cost time and gain nothing (BUILD_NOTES.md).
+    # ECO's own sizes. On SqueezeNet they cost time and gained nothing (BUILD_NOTES.md).
     defaults["fits"] = network in ("hog", "vgg_m") and not given
     return defaults
 
