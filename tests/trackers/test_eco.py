@@ -1,6 +1,5 @@
 """ECO-HC against pyECO from images, step by step; what config and params decide; distillation."""
 
-import dataclasses
 import functools
 
 import jax
@@ -27,10 +26,8 @@ from cdjax.trackers._eco import _trains
 from cdjax.trackers._names import config_of
 from cdjax.weights import load_params
 
-# pyECO's sizes and its departures from the specification (parity/README.md).
-PYECO = ECOConfig(
-    sample_px=164, region_scale=4 * 164 / 150, sigma=1 / 14, init_rounds=5, skip_after=11
-)
+# pyECO's departures from the specification (parity/README.md).
+PYECO = ECOConfig(fits=True, sigma=1 / 14, init_rounds=5, skip_after=11)
 
 
 @pytest.fixture(params=SEQUENCES)
@@ -119,14 +116,9 @@ def test_a_box_of_less_than_a_pixel_is_one_of_a_pixel():
 
 
 @pytest.mark.data
-@pytest.mark.parametrize("fitted", [False, True])
-def test_follows_the_reference(oracle, table, fitted):
-    config = PYECO
-    if fitted:
-        config = dataclasses.replace(PYECO, fits=True).fitted(
-            tuple(oracle["init_box"][2:].tolist())
-        )
-        assert config.sample_px == PYECO.sample_px
+def test_follows_the_reference(oracle, table):
+    config = PYECO.fitted(oracle["init_box"][2:])
+    assert config.sample_px == 164
     tracker = eco(config)
     init, step = jit(tracker.init), jit(tracker.step)
     state = start = init(table, oracle["frames"][0], box_after(oracle, 0))
@@ -272,6 +264,7 @@ def test_compacted_steps_equal_those_of_the_wide_tracker(name):
     assert int(state.memory.num_samples) == 4
 
 
+@pytest.mark.slow
 def test_a_block_may_lose_all_its_channels():
     name = ECO_HC_CD + ",num_channels=3,select=energy"
     tracker = programs(name)

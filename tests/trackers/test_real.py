@@ -84,7 +84,6 @@ def features(name):
     ("name", "sequence"),
     [
         (FEWER, "Crossing"),
-        (FEWER, "MotorRolling"),
         *(
             pytest.param("MDNet", sequence, marks=pytest.mark.slow)
             for sequence in (

@@ -58,7 +58,10 @@ def lanes_of(name, values):
     }
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(
+    "name",
+    [name if "DeepCD" in name else pytest.param(name, marks=pytest.mark.slow) for name in CASES],
+)
 def test_a_lane_equals_the_tracker_made_with_its_values(name):
     # From the single runs' states, so that rounding cannot pile up.
     values = CASES[name]
