@@ -1,5 +1,8 @@
 """Search-region crop: bilinear samples of a frame on a static grid."""
 
+from collections.abc import Callable
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jax.core import Tracer
@@ -43,14 +46,14 @@ def _bilinear(
     cols: Float[Array, "3 q"],
     frame_hw: Int[Array, "2"],
     border: float | None,
+    loop: Callable[..., Float[Array, "p q ch"]],
 ) -> Float[Array, "p q ch"]:
     """Samples the frame at the taps of its two axes."""
-    top, bottom, left, right = (x.astype(jnp.int32) for x in (*rows[:2], *cols[:2]))
+    left, right = (x.astype(jnp.int32) for x in cols[:2])
 
-    def pixels(
-        lines: Shaped[Array, "p W ch"], row: Int[Array, " p"], col: Int[Array, " q"]
-    ) -> Float[Array, "p q ch"]:
-        found = jnp.take(lines, col, axis=1, mode="clip").astype(jnp.float32)
+    def pixels(row: Int[Array, " p"], col: Int[Array, " q"]) -> Float[Array, "p q ch"]:
+        # One gather: rows first, then columns, XLA on CPU would write the rows of every scale.
+        found = frame.at[row[:, None], col[None, :]].get(mode="clip").astype(jnp.float32)
         if border is None:
             return found
         row_inside, col_inside = (
@@ -58,14 +61,24 @@ def _bilinear(
         )
         return jnp.where((row_inside[:, None] & col_inside[None, :])[..., None], found, border)
 
-    def columns(row: Int[Array, " p"]) -> Float[Array, "p q ch"]:
-        # Rows first: each gathered row is one contiguous copy.
-        lines = jnp.take(frame, row, axis=0, mode="clip")
-        first, second = pixels(lines, row, left), pixels(lines, row, right)
-        return first + (second - first) * cols[2][None, :, None]
+    # From nothing to the row above, then its share towards the row below.
+    shares = jnp.stack([jnp.ones_like(rows[2]), rows[2]])
 
-    above, below = columns(top), columns(bottom)
-    return above + (below - above) * rows[2][:, None, None]
+    def blend(turn: Int[Array, ""] | int, above: Float[Array, "p q ch"]) -> Float[Array, "p q ch"]:
+        row = rows[turn].astype(jnp.int32)
+        first, second = pixels(row, left), pixels(row, right)
+        line = first + (second - first) * cols[2][None, :, None]
+        return above + (line - above) * shares[turn][:, None, None]
+
+    patch = jnp.zeros((rows.shape[1], cols.shape[1], frame.shape[2]), jnp.float32)
+    return loop(0, 2, blend, patch)
+
+
+def _unrolled(first: int, end: int, body: Callable[..., Any], value: Any) -> Any:
+    """`jax.lax.fori_loop` without a loop."""
+    for index in range(first, end):
+        value = body(index, value)
+    return value
 
 
 def crop_patch(
@@ -117,26 +130,24 @@ def crop_patch(
         for axis in (0, 1)
     )
 
-    def sampled(index: Int[Array, ""] | int) -> Float[Array, "p q ch"]:
+    # What a loop ends with is computed once, where FHOG would have it computed for each of the
+    # neighbours that it subtracts, with other last bits in other programs. Outside of `jit` a loop
+    # would be compiled by every call.
+    traced = any(isinstance(x, Tracer) for x in (frame, *rows, *cols))
+    loop = jax.lax.fori_loop if traced else _unrolled
+
+    def sampled(index: Int[Array, ""] | int, loop: Callable[..., Any]) -> Float[Array, "p q ch"]:
         """One sample of each cell."""
         # Stacked, taps are computed once; XLA on CPU would compute them again for every pixel.
         row_taps = jnp.stack([x[index // fine] for x in rows])
         col_taps = jnp.stack([x[index % fine] for x in cols])
-        return _bilinear(frame, row_taps, col_taps, frame_hw, border)
+        return _bilinear(frame, row_taps, col_taps, frame_hw, border, loop)
 
     if fine == 1:
-        return sampled(0)
+        return sampled(0, loop)
+    add = lambda index, total: total + sampled(index, _unrolled)
     total = jnp.zeros((*out_hw, frame.shape[2]), jnp.float32)
-    if any(isinstance(x, Tracer) for x in (frame, *rows, *cols)):
-        # What a loop ends with is computed once too, where FHOG would have a sum computed for each
-        # of the neighbours that it subtracts, with other last bits in other programs.
-        add = lambda index, total: total + sampled(index)
-        total = jax.lax.fori_loop(0, fine**2, add, total)
-    else:
-        # Outside of `jit` a loop would be compiled by every call.
-        for index in range(fine**2):
-            total = total + sampled(index)
-    return total / fine**2
+    return loop(0, fine**2, add, total) / fine**2
 
 
 def whole_pixels(
