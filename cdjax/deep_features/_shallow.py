@@ -50,20 +50,29 @@ def fhog(
     # The toolbox's floor keeps the square root's derivative finite too.
     magnitude = gain * jnp.sqrt(jnp.maximum(dx * dx + dy * dy, 1e-20))
     orientation = _orientation_bin(dx, dy)
-    across = _votes_across(magnitude, orientation, width, cell)
-    # One product a bin: as a single one, XLA would first transpose all votes.
-    down = _cell_weights(height, cell).T * _border_boost(height)[:, None]
-    down = jnp.broadcast_to(down, (*across.shape[:2], *down.shape))
+    down = _votes_down(magnitude, orientation, height, cell)
+    # Rows before columns: votes are added along contiguous rows, and the product is one of plain
+    # matrices, which needs nothing transposed.
+    across = _cell_weights(width, cell) * _border_boost(width)[None]
     return jnp.moveaxis(_normalise(down @ across, cell), 1, -1)
 
 
 def _steepest_gradient(
     images: Float[Array, "n H W ch"],
 ) -> tuple[Float[Array, "n H W"], Float[Array, "n H W"]]:
-    """Returns d/dx and d/dy of the channel where they are largest together."""
+    """Returns d/dx and d/dy of the channel where they are largest together.
+
+    Central differences, halved; whole one-sided ones at the borders.
+    """
+    height, width = images.shape[1:3]
+    # A plane a channel: rows are contiguous. With the border repeated, one formula holds for all
+    # pixels, and nothing but this is written before the votes are.
+    planes = jnp.moveaxis(images, -1, 0)
+    planes = jnp.pad(planes, ((0, 0), (0, 0), (1, 1), (1, 1)), mode="edge")
     best = None
-    for i in range(images.shape[-1]):
-        dx, dy = _differences(images[..., i], 2), _differences(images[..., i], 1)
+    for plane in planes:
+        dx = (plane[:, 1:-1, 2:] - plane[:, 1:-1, :-2]) * _halves(width)[None, None, :]
+        dy = (plane[:, 2:, 1:-1] - plane[:, :-2, 1:-1]) * _halves(height)[None, :, None]
         square = dx * dx + dy * dy
         if best is None:
             best = dx, dy, square
@@ -76,17 +85,11 @@ def _steepest_gradient(
     return best[0], best[1]
 
 
-def _differences(image: Float[Array, "n H W"], axis: int) -> Float[Array, "n H W"]:
-    """Central differences, halved; whole one-sided ones at the borders."""
-    image = jnp.moveaxis(image, axis, 0)
-    out = jnp.concatenate(
-        [
-            image[1:2] - image[:1],
-            0.5 * (image[2:] - image[:-2]),
-            image[-1:] - image[-2:-1],
-        ]
-    )
-    return jnp.moveaxis(out, 0, axis)
+def _halves(num_px: int) -> np.ndarray:
+    """What a difference counts: half, but for the one-sided ones at both ends."""
+    factors = np.full(num_px, 0.5, np.float32)
+    factors[[0, -1]] = 1.0
+    return factors
 
 
 def _orientation_bin(dx: Float[Array, "n h w"], dy: Float[Array, "n h w"]) -> Array:
@@ -106,21 +109,17 @@ def _orientation_bin(dx: Float[Array, "n h w"], dy: Float[Array, "n h w"]) -> Ar
     return jnp.where(passed == 2 * _NUM_BINS, 0, passed)
 
 
-def _votes_across(
+def _votes_down(
     magnitude: Float[Array, "n H W"], orientation: Int[Array, "n H W"], num_cells: int, cell: int
-) -> Float[Array, "n 18 H w"]:
-    """Sums the votes along rows into cells, a bin at a time.
+) -> Float[Array, "n 18 h W"]:
+    """Sums the votes along columns into cells, a bin at a time.
 
-    A pixel votes for two cells of a row: the dense product that the columns get would cost ten
+    A pixel votes for two cells of a column: the dense product that the rows get would cost ten
     times as much.
     """
-    split = lambda pixels: jnp.moveaxis(
-        jnp.pad(pixels, ((0, 0), (0, 0), (cell, cell))).reshape(
-            *pixels.shape[:2], num_cells + 2, cell
-        ),
-        -1,
-        0,
-    )[:, :, None]
+    split = lambda pixels: jnp.pad(pixels, ((0, 0), (cell, cell), (0, 0))).reshape(
+        pixels.shape[0], 1, num_cells + 2, cell, pixels.shape[2]
+    )
     magnitude, orientation = split(magnitude), split(orientation)
     bins = jnp.arange(2 * _NUM_BINS, dtype=orientation.dtype)[None, :, None, None]
     # What the pixels of the cell before, of the cell itself and of the next one give to a cell.
@@ -129,9 +128,9 @@ def _votes_across(
     for (source, pixel), share in np.ndenumerate(shares):
         if share:
             cells = slice(source, source + num_cells)
-            hit = orientation[pixel, ..., cells] == bins
-            votes = votes + jnp.where(hit, share * magnitude[pixel, ..., cells], 0.0)
-    return votes * _border_boost(num_cells)[None, None, None]
+            hit = orientation[:, :, cells, pixel] == bins
+            votes = votes + jnp.where(hit, share * magnitude[:, :, cells, pixel], 0.0)
+    return votes * _border_boost(num_cells)[None, None, :, None]
 
 
 def _border_boost(num_cells: int) -> np.ndarray:
