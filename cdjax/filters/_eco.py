@@ -17,6 +17,9 @@ from cdjax.filters._memory import SampleMemory, start_memory
 from cdjax.filters._series import crop_series, make_hermitian, pad_series
 from cdjax.filters._spatial import SpatialReg, reg_energy, regularise
 
+_SAMPLES_AT_ONCE = 5
+"""Most samples of the memory in a turn of the loop over them."""
+
 RealBlocks = tuple[Float[Array, "_ _ _"], ...]
 
 
@@ -134,9 +137,11 @@ def respond_eco(
     return jnp.asarray(total)
 
 
-def _pull(sample_f: Blocks, response_f: Complex[Array, "h wf"]) -> Blocks:
+def _pull(
+    sample_f: tuple[Complex[Array, "*b _ _ _"], ...], response_f: Complex[Array, "*b h wf"]
+) -> tuple[Complex[Array, "*b _ _ _"], ...]:
     """Adjoint of `respond_eco` in the filter."""
-    return tuple(jnp.conj(x) * crop_series(response_f, _size(x))[None] for x in sample_f)
+    return tuple(jnp.conj(x) * crop_series(response_f, _size(x))[..., None, :, :] for x in sample_f)
 
 
 def _data_gradient(
@@ -144,15 +149,23 @@ def _data_gradient(
 ) -> Blocks:
     """Half the gradient of the data term; without label its linear part."""
 
-    # One sample at a time: it is read once for its response and its part of the gradient.
-    def add(total: Blocks, slot: tuple[Blocks, Array]) -> tuple[Blocks, None]:
-        sample_f, weight = slot
-        error_f = respond_eco(filter_f, sample_f)
-        error_f = weight * (error_f if label_f is None else error_f - label_f)
-        return jax.tree.map(jnp.add, total, _pull(sample_f, error_f)), None
+    # A few samples at a time, as many as caches hold: each is read from memory once for its
+    # response and its part of the gradient, and a turn of the loop has work for several cores.
+    num_slots = memory.weights.size
+    few = max(n for n in range(1, _SAMPLES_AT_ONCE + 1) if num_slots % n == 0)
 
-    zeros = jax.tree.map(jnp.zeros_like, filter_f)
-    return jax.lax.scan(add, zeros, (memory.samples_f, memory.weights))[0]
+    def add(total: Blocks, slots: tuple[tuple[Array, ...], Array]) -> tuple[Blocks, None]:
+        samples_f, weights = slots
+        error_f = respond_eco(filter_f, samples_f)
+        error_f = error_f if label_f is None else error_f - label_f[None]
+        pulled = _pull(samples_f, weights[:, None, None] * error_f)
+        return jax.tree.map(lambda t, part: t + jnp.sum(part, axis=0), total, pulled), None
+
+    slots = jax.tree.map(
+        lambda x: x.reshape(num_slots // few, few, *x.shape[1:]),
+        (memory.samples_f, memory.weights),
+    )
+    return jax.lax.scan(add, jax.tree.map(jnp.zeros_like, filter_f), slots)[0]
 
 
 def _gradient(

@@ -12,7 +12,7 @@ import numpy as np
 from cdjax import crop, deep_features, distill, filters, locate
 from cdjax._types import Array, Blocks, Box, Float, Int, Params, Shaped
 from cdjax.trackers._base import Tracker, TrackOutput, read_start
-from cdjax.trackers._choose import fitting_room, require_distilled, round_up
+from cdjax.trackers._choose import fitting_room, require_distilled
 from cdjax.trackers._choose_projected import choose_projected
 from cdjax.trackers._config import DistillationConfig
 
@@ -700,7 +700,9 @@ def _in_use(state: ECOState) -> list[np.ndarray]:
 
 def _room(state: ECOState) -> tuple[int, ...]:
     """Channels of each block that a distilled state needs; on the host."""
-    return tuple(round_up(int(used.sum()), used.size) for used in _in_use(state))
+    # Even numbers: of two blocks that keep a fixed number together, these are as few pairs as
+    # multiples of 4 would be, with less to spare.
+    return tuple(min(used.size, -(-int(used.sum()) // 2) * 2) for used in _in_use(state))
 
 
 def _compact(
