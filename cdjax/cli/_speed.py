@@ -200,6 +200,7 @@ def _load(name: str, weights: str | None) -> Any:
 def _prepare(name: str, weights: str | None, params: Any, frames: list[Any], box: Any) -> _Case:
     """Compiles a tracker, phase by phase, and takes it through its first frames."""
     import jax
+    import jax.numpy as jnp
     import numpy as np
 
     import cdjax
@@ -215,16 +216,19 @@ def _prepare(name: str, weights: str | None, params: Any, frames: list[Any], box
 
     init, init_s = _compile(tracker.init, params, frames[0], box)
     state = jax.block_until_ready(init(params, frames[0], box))
-    first, first_s = _compile(tracker.step, params, state, frames[1])
-    second_frame = lambda: first(params, state, frames[1])
-    jax.block_until_ready(second_frame())
-    distilled_s = statistics.median(_seconds(second_frame) for _ in range(3))
-    distilled, _ = jax.block_until_ready(second_frame())
+    first, first_s = _compile(tracker.step, params, state, frames[1], donate=1)
+    # Every call takes over the state that it is given.
+    distil_s = []
+    for _ in range(4):  # the first warms up
+        fresh = jax.block_until_ready(jax.tree.map(jnp.copy, state))
+        start = time.perf_counter()
+        distilled, _ = jax.block_until_ready(first(params, fresh, frames[1]))
+        distil_s.append(time.perf_counter() - start)
     steady, steady_s, steady_tracker = first, None, tracker
     if tracker.compact is not None:
         steady_tracker, distilled = tracker.compact(distilled)
         distilled = jax.device_put(distilled)
-        steady, steady_s = _compile(steady_tracker.step, params, distilled, frames[2])
+        steady, steady_s = _compile(steady_tracker.step, params, distilled, frames[2], donate=1)
 
     patches = jax.device_put(_patches(frames, config.num_patches, config.patch_px))
     bare, _ = _compile(config.extract, params, patches)
@@ -236,7 +240,7 @@ def _prepare(name: str, weights: str | None, params: Any, frames: list[Any], box
         "compile_init_s": init_s,
         "compile_first_step_s": first_s,
         "compile_step_s": steady_s,
-        "distil_s": distilled_s if tracker.compact is not None else None,
+        "distil_s": statistics.median(distil_s[1:]) if tracker.compact is not None else None,
         "num_channels": int(np.asarray(distilled.num_channels)),
         "num_candidates": sum(trackers.candidates_of(name).values()),
         "patches": config.num_patches,
@@ -251,12 +255,18 @@ def _prepare(name: str, weights: str | None, params: Any, frames: list[Any], box
     return _Case(row, steady_tracker, params, distilled, steady, bare, patches)
 
 
-def _compile(function: Callable[..., Any], *args: Any) -> tuple[Any, float]:
-    """The compiled function, and the seconds that tracing and compiling took."""
+def _compile(
+    function: Callable[..., Any], *args: Any, donate: int | None = None
+) -> tuple[Any, float]:
+    """The compiled function, and the seconds that tracing and compiling took.
+
+    It may take over the memory of the argument at `donate`, as a loop over frames would have it:
+    otherwise a large state is allocated anew in every frame.
+    """
     import jax
 
     start = time.perf_counter()
-    compiled = jax.jit(function).lower(*args).compile()
+    compiled = jax.jit(function, donate_argnums=donate).lower(*args).compile()
     return compiled, time.perf_counter() - start
 
 
@@ -371,7 +381,7 @@ def _profile(case: _Case, frame: Any, folder: Path) -> list[dict[str, Any]]:
     folder = make_folder(folder / re.sub(r"[^\w.+-]", "_", case.row["tracker"]))
     with jax.profiler.trace(str(folder)):
         for _ in range(_STEPS):
-            jax.block_until_ready(case.step(case.params, case.state, frame))
+            case.state, _ = jax.block_until_ready(case.step(case.params, case.state, frame))
     path = max(folder.glob("plugins/profile/*/*.trace.json.gz"))
     with gzip.open(path) as file:
         events = json.load(file)["traceEvents"]
