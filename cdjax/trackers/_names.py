@@ -312,8 +312,8 @@ def _defaults(family: str, network: str, layers: tuple[str, ...]) -> dict[str, A
     elif network == "vgg19" and not set(layers) <= set(_SHALLOW):
         options |= {"patch_px": 224}
     if network == "hog":
-        # HOG's cells are normalised against contrast already.
-        options |= {"power": 1.0}
+        # HOG's cells are normalised against contrast already, and average pixels themselves.
+        options |= {"power": 1.0, "supersample": 1}
     if family == "CF2":
         # The ICCV form: raw features, a filter a layer, the first frame's size throughout.
         options |= {
