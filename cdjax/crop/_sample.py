@@ -116,6 +116,7 @@ def crop_patch(
     """
     if frame_hw is None:
         frame_hw = jnp.array(frame.shape[:2], jnp.int32)
+    frame = jnp.asarray(frame)
     centre, region_hw = (jnp.asarray(x, jnp.float32) for x in (centre, region_hw))
     fine = supersample
     rows, cols = (

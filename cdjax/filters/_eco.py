@@ -148,7 +148,6 @@ def _data_gradient(
     memory: SampleMemory, filter_f: Blocks, label_f: Float[Array, "h wf"] | None
 ) -> Blocks:
     """Half the gradient of the data term; without label its linear part."""
-
     # A few samples at a time, as many as caches hold: each is read from memory once for its
     # response and its part of the gradient, and a turn of the loop has work for several cores.
     num_slots = memory.weights.size

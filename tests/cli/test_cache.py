@@ -5,10 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-import jax
 import pytest
 
-import cdjax
 from cdjax.cli import _cache
 
 CODE = """
@@ -46,8 +44,9 @@ def test_the_command_keeps_programs(tmp_path):
 
 
 def test_the_library_configures_nothing():
-    assert cdjax.__version__
-    assert jax.config.jax_compilation_cache_dir is None
+    code = "import jax; before = dict(jax.config.values); import cdjax; cdjax.make('CACF')\n"
+    code += "assert cdjax.__version__ and jax.config.values == before"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_place(tmp_path, monkeypatch):
