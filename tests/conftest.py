@@ -1,7 +1,6 @@
 """Shared fixtures: the data folder, and the strictness that every test runs under."""
 
 import os
-import tempfile
 from pathlib import Path
 
 # Several test processes share a GPU.
@@ -13,19 +12,6 @@ import pytest
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 ROOT = Path(__file__).resolve().parents[1]
-
-
-_PROGRAMS = "CDJAX_TEST_PROGRAMS"
-
-
-def pytest_configure(config):
-    """Has the processes of a run share what they compile, in a folder that starts empty."""
-    if _PROGRAMS not in os.environ:
-        folder = tempfile.TemporaryDirectory(prefix="cdjax-programs-")
-        config.add_cleanup(folder.cleanup)
-        os.environ[_PROGRAMS] = folder.name  # xdist's processes inherit it
-    jax.config.update("jax_compilation_cache_dir", os.environ[_PROGRAMS])
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 
 _MAPS = Path("/proc/self/maps")

@@ -52,7 +52,8 @@ def _bilinear(
     left, right = (x.astype(jnp.int32) for x in cols[:2])
 
     def pixels(row: Int[Array, " p"], col: Int[Array, " q"]) -> Float[Array, "p q ch"]:
-        # One gather: rows first, then columns, XLA on CPU would write the rows of every scale.
+        # One gather: rows first, then columns, XLA on CPU would write the rows of every scale. A
+        # place of -1 is the last one, which the border replaces.
         found = frame.at[row[:, None], col[None, :]].get(mode="clip").astype(jnp.float32)
         if border is None:
             return found
@@ -132,8 +133,8 @@ def crop_patch(
     )
 
     # What a loop ends with is computed once, where FHOG would have it computed for each of the
-    # neighbours that it subtracts, with other last bits in other programs. Outside of `jit` a loop
-    # would be compiled by every call.
+    # neighbours that it subtracts. Outside of any transformation a loop would be compiled by
+    # every call.
     traced = any(isinstance(x, Tracer) for x in (frame, *rows, *cols))
     loop = jax.lax.fori_loop if traced else _unrolled
 

@@ -181,8 +181,11 @@ def test_trackers_at_once_equal_single_runs(name, monkeypatch):
     records, errors, _ = side_by_side(tracker, {}, runs, num_slots=1, at_once=True)
     assert not any(errors.values())
     for found, (frames, box) in zip(records, runs, strict=True):
-        alone = boxes_of(list(run(tracker, {}, frames, box)))
-        np.testing.assert_allclose(boxes_of(found), alone, atol=0.02)
+        alone, together = boxes_of(list(run(tracker, {}, frames, box))), boxes_of(found)
+        np.testing.assert_allclose(together[:, :2], alone[:, :2], atol=0.02)
+        # HOG's bins are hard: one of the scale filter's patches may vote otherwise. Training in
+        # other frames moves a size by 0.06 px or more, a centre by 0.05.
+        np.testing.assert_allclose(together[:, 2:], alone[:, 2:], atol=0.05)
         assert np.ptp(alone, axis=0).max() > 5
 
 
