@@ -218,6 +218,7 @@ def _prepare(name: str, weights: str | None, params: Any, frames: list[Any], box
     state = jax.block_until_ready(init(params, frames[0], box))
     first, first_s = _compile(tracker.step, params, state, frames[1], donate=1)
     # Every call takes over the state that it is given.
+    distilled: Any = None
     distil_s = []
     for _ in range(4):  # the first warms up
         fresh = jax.block_until_ready(jax.tree.map(jnp.copy, state))
