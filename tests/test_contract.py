@@ -204,7 +204,9 @@ def test_lanes_equal_single_runs(name):
         assert lane.score[0] == 1
         assert lane.scale[0] == 1
         np.testing.assert_allclose(lane.box[1:], alone.box, atol=0.02)
-        np.testing.assert_allclose(lane.score[1:], alone.score, atol=tolerance(name))
+        # A last bit that moves a vote of HOG has grown to 0.003 by the sixth frame.
+        atol = tolerance(name) if name == "DeepCD-H:select=exact" else 1e-3
+        np.testing.assert_allclose(lane.score[1:], alone.score, atol=atol)
         np.testing.assert_allclose(lane.trust[1:], alone.trust, rtol=1e-2)
 
 
@@ -343,8 +345,11 @@ def test_padding_is_never_seen(name):
     canvas[:, :80, :100] = frames[:, :80, :100]
     _, padded = tracker.loop(canvas, box, frame_hw=(80, 100))
     _, expected = tracker.loop(frames[:, :80, :100], box)
-    # Two programs, whose rounding may differ; bits within one are the next test's.
-    assert gap(padded, expected) < 1e-4
+    if name == "CACF-CD":
+        # XLA makes other instructions of its kernels for the other size.
+        assert gap(padded, expected) < 1e-4
+    else:
+        assert same_bits(padded, expected)
 
 
 @pytest.mark.parametrize("name", NAMES)

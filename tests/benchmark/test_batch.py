@@ -184,8 +184,9 @@ def test_trackers_at_once_equal_single_runs(name, monkeypatch):
         alone, together = boxes_of(list(run(tracker, {}, frames, box))), boxes_of(found)
         np.testing.assert_allclose(together[:, :2], alone[:, :2], atol=0.02)
         # HOG's bins are hard: one of the scale filter's patches may vote otherwise. Training in
-        # other frames moves a size by 0.06 px or more, a centre by 0.05.
-        np.testing.assert_allclose(together[:, 2:], alone[:, 2:], atol=0.05)
+        # other frames moves a size by 0.06 px or more.
+        atol = 0.05 if name == ECO else 0.02
+        np.testing.assert_allclose(together[:, 2:], alone[:, 2:], atol=atol)
         assert np.ptp(alone, axis=0).max() > 5
 
 
