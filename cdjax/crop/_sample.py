@@ -50,11 +50,15 @@ def _bilinear(
 ) -> Float[Array, "p q ch"]:
     """Samples the frame at the taps of its two axes."""
     left, right = (x.astype(jnp.int32) for x in cols[:2])
+    height, width, num_channels = frame.shape
+    pixels_in_rows = frame.reshape(-1, num_channels)
 
     def pixels(row: Int[Array, " p"], col: Int[Array, " q"]) -> Float[Array, "p q ch"]:
-        # One gather: rows first, then columns, XLA on CPU would write the rows of every scale. A
-        # place of -1 is the last one, which the border replaces.
-        found = frame.at[row[:, None], col[None, :]].get(mode="clip").astype(jnp.float32)
+        # One gather by one index: rows first, then columns, XLA on CPU would write the rows of
+        # every scale, and of two indices all pairs. Places outside are the border's to replace.
+        row_start = jnp.clip(row, 0, height - 1) * width
+        place = row_start[:, None] + jnp.clip(col, 0, width - 1)[None, :]
+        found = pixels_in_rows.at[place].get(mode="promise_in_bounds").astype(jnp.float32)
         if border is None:
             return found
         row_inside, col_inside = (
