@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import gzip
+import itertools
 import json
 import re
 import statistics
@@ -132,7 +133,9 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         _results.check_writable(Path(args.json), renamed=True)  # now rather than after minutes
 
-    video = list(_synthetic.synthetic_frames(min(args.frames + 2, _synthetic.PERIOD)))
+    bursts = [0] + [min(_BURST, args.frames - i) for i in range(0, args.frames, _BURST)]
+    num_frames = 2 + args.frames + len(bursts)  # a step before each burst is not timed
+    video = list(_synthetic.synthetic_frames(min(num_frames, _synthetic.PERIOD)))
     frames = [jax.device_put(frame) for frame, _ in video]
     # All weights first: what is missing is said before minutes of compilation.
     loaded = [_load(name, weights) for name, weights in args.trackers]
@@ -143,13 +146,11 @@ def run(args: argparse.Namespace) -> int:
     print(f"timing {args.frames} steps of each, in turn ...", flush=True)
     product = _cost.matrix_product() if args.roofline else None
     product_s: list[float] = []
-    for index in _interrupt.between(range(-2, args.frames)):  # the first two rounds warm up
-        frame = frames[2 + index % (len(frames) - 2)]
+    for num_steps in _interrupt.between(bursts):
         for case in cases:
-            _time_round(case, frame, keep=index >= 0)
+            _time_burst(case, frames, num_steps)
         if product is not None:
-            seconds = _seconds(product)
-            product_s += [seconds] if index >= 0 else []
+            product_s += _burst_seconds(product, num_steps)
 
     rows = [_finish(case) for case in cases]
     peaks = _cost.measured_peaks(product_s) if args.roofline else None
@@ -280,20 +281,25 @@ def _seconds(function: Callable[[], Any]) -> float:
     return time.perf_counter() - start
 
 
-def _time_round(case: _Case, frame: Any, *, keep: bool) -> None:
-    """A step and a bare pass of one tracker."""
-    import jax
+def _burst_seconds(function: Callable[[], Any], num_calls: int) -> list[float]:
+    """Seconds of calls in a row, but for the first, which finds other programs' data in caches."""
+    return [_seconds(function) for _ in range(num_calls + 1)][1:]
 
-    index = int(case.state.frame_index)
-    start = time.perf_counter()
-    case.state, _ = jax.block_until_ready(case.step(case.params, case.state, frame))
-    middle = time.perf_counter()
-    jax.block_until_ready(case.bare(case.params, case.patches))
-    stop = time.perf_counter()
-    if keep:
-        case.step_s.append(middle - start)
-        case.step_index.append(index)
-        case.bare_s.append(stop - middle)
+
+def _time_burst(case: _Case, frames: list[Any], num_steps: int) -> None:
+    """Steps of one tracker in a row, as in a video, then as many bare passes."""
+    last = int(case.state.frame_index)
+    turns = itertools.count(last - 1)
+
+    def step() -> Any:
+        # The video again and again, but for its first two frames.
+        frame = frames[2 + next(turns) % (len(frames) - 2)]
+        case.state, output = case.step(case.params, case.state, frame)
+        return case.state, output
+
+    case.step_s += _burst_seconds(step, num_steps)
+    case.step_index += range(last + 1, last + 1 + num_steps)
+    case.bare_s += _burst_seconds(lambda: case.bare(case.params, case.patches), num_steps)
 
 
 def _patches(frames: list[Any], num: int, side: int) -> Any:
@@ -320,6 +326,7 @@ def _roofline(row: dict[str, Any], peaks: dict[str, float]) -> dict[str, Any]:
     }
 
 
+_BURST = 4  # timed steps of a tracker before the next one's turn
 _CHUNK = 12  # frames a lane and call, as the batched evaluation's
 _STEPS = 10
 
