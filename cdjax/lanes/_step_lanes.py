@@ -40,18 +40,16 @@ def step_in_turn(
         state, own, count = taken
         seen = frames[0] if one else own
 
-        def go(state: Any, frame: Any) -> tuple[Any, TrackOutput]:
-            return traced_once(params, state, frame)
+        def step(index: Int[Array, ""], carry: Any) -> tuple[Any, TrackOutput]:
+            state, outputs = carry
+            state, output = traced_once(params, state, seen[index])
+            return state, jax.tree.map(lambda all_, new: all_.at[index].set(new), outputs, output)
 
-        def wait(state: Any, frame: Any) -> tuple[Any, TrackOutput]:
-            _, output = jax.eval_shape(go, state, frame)
-            return state, jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), output)
-
-        def step(state: Any, at: Any) -> tuple[Any, TrackOutput]:
-            index, frame = at
-            return jax.lax.cond(index < count, go, wait, state, frame)
-
-        return jax.lax.scan(step, state, (jnp.arange(seen.shape[0]), seen))
+        # A loop that ends, rather than a branch in one that goes on: of a state that a branch
+        # may hand on as it is, every frame would make a copy.
+        _, output = jax.eval_shape(traced_once, params, state, seen[0])
+        nothing = jax.tree.map(lambda leaf: jnp.zeros((len(seen), *leaf.shape), leaf.dtype), output)
+        return jax.lax.fori_loop(0, count, step, (state, nothing))
 
     return jax.lax.map(lane, (states, () if one else frames, counts))
 

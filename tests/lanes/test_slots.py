@@ -74,8 +74,9 @@ def test_training_stays_a_branch_in_a_batch():
     outside, trains = loops_outside_branches(at_once)
     assert trains > 0
     assert outside == always - trains + 1  # one more, over the frames
-    # Lane by lane everything is a branch, since a lane without a frame waits.
-    assert loops_outside_branches(lanes_of(SHORT, "in turn")[0])[0] == 2
+    # Lane by lane there are two more, over the lanes and over the frames of each.
+    in_turn, _ = lanes_of(SHORT, "in turn")
+    assert loops_outside_branches(in_turn) == (always - trains + 2, trains)
     assert re.search(r"= .* conditional\(", lower().compile().as_text())
 
 
