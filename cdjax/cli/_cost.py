@@ -117,11 +117,11 @@ def measured_peaks(product_s: Sequence[float] = ()) -> dict[str, float]:
     """What a large matrix product and a copy reach on this machine, the best of several.
 
     Args:
-      product_s: seconds that calls of `matrix_product` took between other work, if any.
+      product_s: seconds that calls of `matrix_product` took between steps of trackers, if any.
 
     Returns:
-      Operations and bytes a second, in units of 1e9; of the operations also the median, between
-      other work if told.
+      Operations and bytes a second, in units of 1e9; of the operations also the median, of
+      `product_s` if told.
     """
     calm_s = _times(matrix_product(), 20)
     large = jnp.ones(2**26, jnp.float32)  # 256 MiB, beyond any cache

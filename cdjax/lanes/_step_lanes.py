@@ -42,14 +42,15 @@ def step_in_turn(
 
         def step(index: Int[Array, ""], carry: Any) -> tuple[Any, TrackOutput]:
             state, outputs = carry
-            state, output = traced_once(params, state, seen[index])
+            frame = jax.lax.dynamic_index_in_dim(seen, index, keepdims=False)
+            state, output = traced_once(params, state, frame)
             return state, jax.tree.map(lambda all_, new: all_.at[index].set(new), outputs, output)
 
         # A loop that ends, rather than a branch in one that goes on: of a state that a branch
         # may hand on as it is, every frame would make a copy.
         _, output = jax.eval_shape(traced_once, params, state, seen[0])
         nothing = jax.tree.map(lambda leaf: jnp.zeros((len(seen), *leaf.shape), leaf.dtype), output)
-        return jax.lax.fori_loop(0, count, step, (state, nothing))
+        return jax.lax.fori_loop(0, jnp.minimum(count, len(seen)), step, (state, nothing))
 
     return jax.lax.map(lane, (states, () if one else frames, counts))
 

@@ -1,7 +1,10 @@
 """`cdjax speed`: every figure is there and hangs together."""
 
 import json
+from typing import NamedTuple
 
+import jax
+import jax.numpy as jnp
 import pytest
 
 import cdjax
@@ -51,6 +54,28 @@ def test_a_tracker_that_trains_now_and_then_is_timed_over_a_cycle():
     assert row["fps"] == pytest.approx(3 / 8)
     case.step_index[3] = 5  # a turn that was never seen
     assert _speed._finish(case)["fps"] is None
+
+
+@pytest.mark.parametrize("period", [5, 6, 10])
+def test_bursts_time_every_turn_of_a_cycle(period):
+    class State(NamedTuple):
+        frame_index: jax.Array
+
+    seen = []
+
+    def step(params, state, frame):
+        seen.append((int(state.frame_index), frame))
+        return State(state.frame_index + 1), None
+
+    tracker = cdjax.make("CF2-H")._replace(cycle=(1, period))
+    state = State(jnp.int32(1))
+    case = _speed._Case({}, tracker, None, state, step, lambda *_: 0, None)
+    for num_steps in (0, 4, 4, 4):
+        _speed._time_burst(case, [None, None, *range(2, 40)], num_steps)
+    assert case.step_index == list(range(1, 13))
+    assert sorted(set(seen)) == [(index, index + 1) for index in range(1, 13)]
+    assert len(case.step_s) == len(case.bare_s) == 12
+    assert _speed._finish(case)["fps"] > 0
 
 
 def test_lanes_beside_single_streams_and_a_profile(tmp_path, capsys):

@@ -17,6 +17,7 @@ import cdjax
 from cdjax.lanes import Slots, step_at_once, step_in_turn
 from cdjax.lanes._programs import Programs
 from cdjax.lanes._slots import phase_of
+from cdjax.trackers._base import TrackOutput
 
 SHORT = ECO_HC.replace("num_slots=4", "num_slots=4,skip_after=4,train_gap=2")
 COUNTS = np.array([2, 2], np.int32)
@@ -78,6 +79,21 @@ def test_training_stays_a_branch_in_a_batch():
     in_turn, _ = lanes_of(SHORT, "in turn")
     assert loops_outside_branches(in_turn) == (always - trains + 2, trains)
     assert re.search(r"= .* conditional\(", lower().compile().as_text())
+
+
+def test_lanes_in_turn_take_the_frames_that_are_there():
+    def step(params, state, frame):
+        box = jnp.full(4, frame[0, 0, 0], jnp.float32)
+        one = jnp.float32(1)
+        return state + 1, TrackOutput(box, one, one, one, ())
+
+    tracker = cdjax.Tracker(init=step, step=step)
+    frames = jnp.arange(1, 13, dtype=jnp.uint8).reshape(3, 4, 1, 1, 1)
+    counts = jnp.array([0, 2, 9])
+    states, outputs = step_in_turn(tracker, {}, jnp.zeros(3, jnp.int32), frames, counts)
+    assert states.tolist() == [0, 2, 4]
+    assert outputs.box[..., 0].tolist() == [[0, 0, 0, 0], [5, 6, 0, 0], [9, 10, 11, 12]]
+    assert outputs.score.tolist() == [[0, 0, 0, 0], [1, 1, 0, 0], [1, 1, 1, 1]]
 
 
 def test_phases_follow_the_cycle():
