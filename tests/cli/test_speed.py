@@ -24,6 +24,7 @@ def test_two_trackers_side_by_side(tmp_path, capsys):
         assert row["compile_init_s"] > 0
         assert row["compile_first_step_s"] > 0
         assert row["ratio"] == pytest.approx(row["step_ms"] / row["backbone_ms"])
+        assert row["extraction_ratio"] == pytest.approx(row["step_ms"] / row["extraction_ms"])
         assert row["fps"] == pytest.approx(1e3 / row["step_ms"])
         assert row["state_bytes"] > row["model_bytes"]["filter_bytes"] > 0
         parts = row["model_bytes"]["filter_bytes"] + row["model_bytes"]["conv_bytes"]
