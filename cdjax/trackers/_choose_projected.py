@@ -18,25 +18,25 @@ class Chosen(NamedTuple):
     """What is left after the distillation of ECO's channels.
 
     Attributes:
-      gains: factor on each channel of each block, 0 for those left out.
+      in_use: 1 for the channels of each block that are kept, 0 for those left out.
       model: filter and carry of its training, zero for channels left out.
-      memory: the samples, times the gains.
+      memory: the samples, zero for channels left out.
       scores: friendliness of the candidates.
       energy: energy of the chosen set.
     """
 
-    gains: tuple[Float[Array, " _"], ...]
+    in_use: tuple[Float[Array, " _"], ...]
     model: filters.ECOModel
     memory: filters.SampleMemory
     scores: Float[Array, " c"]
     energy: Float[Array, ""]
 
 
-def _times(blocks: Any, gains: tuple[Float[Array, " _"], ...]) -> Any:
-    """Multiplies the channels of each block, any axes in front."""
+def _masked(blocks: Any, in_use: tuple[Float[Array, " _"], ...]) -> Any:
+    """Zeroes the channels of each block that are not in use; any axes in front."""
     return tuple(
-        block * gain.reshape((1,) * (block.ndim - 3) + (-1, 1, 1))
-        for block, gain in zip(blocks, gains, strict=True)
+        block * keep.reshape((1,) * (block.ndim - 3) + (-1, 1, 1))
+        for block, keep in zip(blocks, in_use, strict=True)
     )
 
 
@@ -89,9 +89,6 @@ def choose_projected(
     lowers ECO's own loss over them, spatial penalty included, and alternates with conjugate
     gradients on the filters of the channels in use.
 
-    Of k channels out of q, each one's penalty counts q / k times [1, Eq. 11; at k = q it is
-    ECO's]. Features times sqrt(k / q) say the same, and go on saying it in later training.
-
     Args:
       model: the filter as trained on the first frame.
       memory: holds the first two frames' samples in its first slots.
@@ -115,11 +112,12 @@ def choose_projected(
       key: random key, for "random".
 
     Returns:
-      The channels kept, as gains, with model and memory.
+      The channels kept, with model and memory.
 
     References:
       [1] Distilling channels for efficient deep tracking. Differs: both samples weigh 1 / 2; they
-        serve for the friendliness too, instead of patches of the object.
+        serve for the friendliness too, instead of patches of the object. A channel's penalty is
+        ECO's however many are kept, not 1 / k or q / k of it for k out of q (Eq. 11).
     """
     widths = [block.shape[0] for block in model.filter_f]
     num_all = sum(widths[:candidate_blocks])
@@ -189,20 +187,13 @@ def choose_projected(
         count = jnp.int32(num_channels)
     order, mask = first_set(order, count, select=select, energies=score("energy"), key=key)
 
-    gain = jnp.sqrt(count / num_all).astype(jnp.float32)
-    gains = by_block(jnp.full(num_all, gain))
-    samples_f = _times(pair.samples_f, gains)
-    model = model._replace(
-        filter_f=_times(model.filter_f, jax.tree.map(jnp.reciprocal, gains)),
-        energy=_times(model.energy, jax.tree.map(jnp.square, gains)),
-    )
     roots = jnp.sqrt(pair.weights)[:, None]
 
     def energy_of(model: filters.ECOModel) -> distill.ChannelEnergy:
-        rest = goal_f[None] - fixed_of(samples_f, model.filter_f)
+        rest = goal_f[None] - fixed_of(pair.samples_f, model.filter_f)
         penalty = [filters.channel_penalty(block, reg) for block in model.filter_f]
         energy = distill.channel_energy(
-            parts_of(samples_f, model.filter_f) * roots[..., None],
+            parts_of(pair.samples_f, model.filter_f) * roots[..., None],
             rest * roots,
             jnp.concatenate(penalty[:candidate_blocks]),
             weights,
@@ -213,11 +204,11 @@ def choose_projected(
     def solve(mask: Bool[Array, " c"], model: filters.ECOModel) -> filters.ECOModel:
         keep = by_block(mask.astype(jnp.float32))
         masked = model._replace(
-            filter_f=_times(model.filter_f, keep), cg=filters.fresh_cg(model.filter_f)
+            filter_f=_masked(model.filter_f, keep), cg=filters.fresh_cg(model.filter_f)
         )
         trained = filters.train_eco(
             masked,
-            pair._replace(samples_f=_times(samples_f, keep)),
+            pair._replace(samples_f=_masked(pair.samples_f, keep)),
             None,
             label_f,
             reg,
@@ -234,7 +225,7 @@ def choose_projected(
         )
         return trained._replace(filter_f=filter_f)
 
-    # The gains hold the factor q / k already, so that the weight of a penalty is 1.
+    # The energy divides by the number of channels in use; a penalty's weight shall be 1.
     lam = count.astype(jnp.float32)
     if select == "swap":
         mask = distill.alternate(
@@ -244,13 +235,10 @@ def choose_projected(
     # that fits two frames too closely.
     model = solve(mask, model)
     energy = distill.evaluate_energy(energy_of(model), mask, reg=lam)
-    keep = by_block(mask.astype(jnp.float32))
-    gains = jax.tree.map(jnp.multiply, gains, keep)
-    samples_f = _times(memory.samples_f, gains)
-    return Chosen(
-        gains,
-        model._replace(filter_f=_times(model.filter_f, keep), energy=_times(model.energy, keep)),
-        memory._replace(samples_f=samples_f, gram=filters.memory_gram(samples_f)),
-        scores,
-        energy,
+    in_use = by_block(mask.astype(jnp.float32))
+    samples_f = _masked(memory.samples_f, in_use)
+    kept = model._replace(
+        filter_f=_masked(model.filter_f, in_use), energy=_masked(model.energy, in_use)
     )
+    memory = memory._replace(samples_f=samples_f, gram=filters.memory_gram(samples_f))
+    return Chosen(in_use, kept, memory, scores, energy)

@@ -466,14 +466,14 @@ def build_eco(config: ECOConfig) -> Tracker:
             reg_weight=config.reg_weight,
             key=jax.random.wrap_key_data(state.key) if config.select == "random" else None,
         )
-        in_use = jnp.concatenate(found.gains) > 0
+        in_use = jnp.concatenate(found.in_use) > 0
         selected, count = distill.top_channels(in_use, num_channels=num_all)
         state = state._replace(
             num_channels=count,
             selected=selected,
             projection=tuple(
-                matrix * gain[None, :]
-                for matrix, gain in zip(state.projection, found.gains, strict=True)
+                matrix * keep[None, :]
+                for matrix, keep in zip(state.projection, found.in_use, strict=True)
             ),
             model=found.model,
             memory=found.memory,
