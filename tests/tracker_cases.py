@@ -74,6 +74,13 @@ def jit(fn: Any, **options: Any) -> Any:
     return jax.jit(fn, compiler_options=quick(), **options)
 
 
+class QuickJax:
+    """JAX whose `jit` is the one above, to put in place of a module's `jax`."""
+
+    def __getattr__(self, name):
+        return jit if name == "jit" else getattr(jax, name)
+
+
 def params_of(name: str) -> Any:
     """Random weights for a tracker."""
     return random_params(cdjax.network_of(name), backbone_of(name)[0].layers[-1])

@@ -32,8 +32,8 @@ def add_parser(subparsers: Any) -> None:
         "speed",
         help="time trackers side by side",
         description="Times trackers side by side on one synthetic video: compilation, "
-        "distillation, steps, the bare network on as many patches as a step needs, and the "
-        "network with the crops of those patches.",
+        "distillation, steps, the bare network with all candidate channels on as many patches as "
+        "a step needs, and the same with the crops of a step's patches.",
     )
     parser.add_argument(
         "--tracker",
@@ -115,7 +115,7 @@ class _Case:
     step: Any
     bare: Callable[..., Any]
     patches: Any
-    extract: Callable[..., Any] | None = None
+    extract: Callable[[], Any]
     step_s: list[float] = dataclasses.field(default_factory=list)
     step_index: list[int] = dataclasses.field(default_factory=list)
     bare_s: list[float] = dataclasses.field(default_factory=list)
@@ -237,9 +237,7 @@ def _prepare(name: str, weights: str | None, params: Any, frames: list[Any], box
     bare, _ = _compile(config.extract, params, patches)
     cost = _cost.step_cost(steady_tracker, config, params, distilled, frames[2])
     bare_cost = _cost.count(config.extract, params, patches)
-    extract = _extraction(config)
-    if extract is not None:
-        extract, _ = _compile(extract, params, frames[0], box)
+    around, _ = _compile(config.extract_around, params, frames[0], box)
     row = {
         "tracker": name,
         "weights": weights_for(name, weights=weights),
@@ -258,36 +256,8 @@ def _prepare(name: str, weights: str | None, params: Any, frames: list[Any], box
         "state_bytes": _num_bytes(distilled),
         "model_bytes": trackers.model_bytes(config.backbone, params, distilled),
     }
-    whole = None if extract is None else lambda: extract(params, frames[0], box)
-    return _Case(row, steady_tracker, params, distilled, steady, bare, patches, whole)
-
-
-def _extraction(config: Any) -> Callable[..., Any] | None:
-    """Cuts as many patches as a step needs around a box, and computes their features.
-
-    None where a tracker has crops of its own (MDNet).
-    """
-    import jax.numpy as jnp
-
-    from cdjax import crop
-
-    supersample = getattr(config, "supersample", None)
-    if supersample is None:
-        return None
-
-    def extract(params: Any, frame: Any, box: Any) -> Any:
-        patches = crop.scale_pyramid(
-            frame,
-            box[:2] + box[2:] / 2,
-            3 * box[:1:-1],
-            # All different, or the compiler would cut one patch for all.
-            jnp.linspace(1.0, 1.1, config.num_patches),
-            out_hw=(config.patch_px, config.patch_px),
-            supersample=supersample,
-        )
-        return config.extract(params, patches)
-
-    return extract
+    extract = lambda: around(params, frames[0], box)
+    return _Case(row, steady_tracker, params, distilled, steady, bare, patches, extract)
 
 
 def _compile(
@@ -341,8 +311,7 @@ def _time_burst(case: _Case, frames: list[Any], num_steps: int) -> None:
         case.step_s.append(_seconds(lambda index=index: step(index)))
         case.step_index.append(index)
     case.bare_s += _burst_seconds(lambda: case.bare(case.params, case.patches), num_steps)
-    if case.extract is not None:
-        case.extract_s += _burst_seconds(case.extract, num_steps)
+    case.extract_s += _burst_seconds(case.extract, num_steps)
 
 
 def _patches(frames: list[Any], num: int, side: int) -> Any:
@@ -471,8 +440,8 @@ def _num_bytes(tree: Any) -> int:
 
 
 def _finish(case: _Case) -> dict[str, Any]:
-    step_s, bare_s = statistics.median(case.step_s), statistics.median(case.bare_s)
-    extract_s = statistics.median(case.extract_s) if case.extract_s else None
+    times = (case.step_s, case.bare_s, case.extract_s)
+    step_s, bare_s, extract_s = (statistics.median(some) for some in times)
     # Some trackers train in one frame of several, and in all of the first few.
     start, period = case.tracker.cycle
     turns: dict[int, list[float]] = {}
@@ -484,12 +453,12 @@ def _finish(case: _Case) -> dict[str, Any]:
     frame_s = statistics.mean(turn_s) if whole else None
     return case.row | {
         "backbone_ms": 1e3 * bare_s,
-        "extraction_ms": None if extract_s is None else 1e3 * extract_s,
+        "extraction_ms": 1e3 * extract_s,
         "step_ms": 1e3 * step_s,
         "dearest_ms": 1e3 * max(turn_s) if whole and period > 1 else None,
         "frame_ms": None if frame_s is None else 1e3 * frame_s,
         "ratio": step_s / bare_s,
-        "extraction_ratio": None if extract_s is None else step_s / extract_s,
+        "extraction_ratio": step_s / extract_s,
         "fps": None if frame_s is None else 1 / frame_s,
     }
 

@@ -12,7 +12,7 @@ from cdjax import crop, deep_features, distill, filters, locate
 from cdjax._types import Array, Box, Complex, Float, Int, Params, Shaped
 from cdjax.trackers._base import Tracker, TrackOutput, read_start
 from cdjax.trackers._choose import choose_channels, fitting_room, require_distilled, round_up
-from cdjax.trackers._config import DistillationConfig
+from cdjax.trackers._config import DistillationConfig, patches_around
 
 REGIONS = ("box", "square", "pixels")
 FORMS = ("independent", "joint")
@@ -45,7 +45,6 @@ class CACFConfig(DistillationConfig):
       region_scale: side of the search region against the box, but for "pixels".
       shared: computes HOG once over target and context, whose patches lie whole cells apart
         ("box" and "square", and a grid that 3 divides); else patch by patch, one target side apart.
-      supersample: samples along each side of a pixel of the patch that are averaged.
       sigma: standard deviation of the label against the square root of the box's area.
       form: "independent" (a filter a channel, as DCF_CA's code) or "joint" (the exact filter over
         all channels).
@@ -66,7 +65,6 @@ class CACFConfig(DistillationConfig):
     region: str = "box"
     region_scale: float = 3.0
     shared: bool = True
-    supersample: int = 1
     sigma: float = 0.1
     form: str = "independent"
     reg: float = 1e-4
@@ -111,8 +109,7 @@ class CACFConfig(DistillationConfig):
         for name in ("context_reg", "joint_context_reg", "scale_rate"):
             require(getattr(self, name) >= 0, name, "use 0 or more")
         require(self.region_scale > 1, "region_scale", "use a number above 1")
-        for name in ("cell", "supersample"):
-            require(getattr(self, name) >= 1, name, "use 1 or more")
+        require(self.cell >= 1, "cell", "use 1 px or more")
 
     @property
     def backbone(self) -> deep_features.Backbone:
@@ -132,9 +129,34 @@ class CACFConfig(DistillationConfig):
         # Shared, they cover 25/9 of a patch.
         return self.num_scales + (3 if self.shared else len(_PLACES))
 
-    def extract(self, params: Params, patches: Float[Array, "n p p ch"]) -> Float[Array, "n *_"]:
+    def as_seen(self, frame: Shaped[Array, "H W *ch"]) -> Shaped[Array, "H W ch"]:
+        """The frame in what patches are cut from: gray levels, or colours for their names."""
+        frame = crop.as_rgb(jnp.asarray(frame))
+        if not self.colors:
+            return _gray(frame)
+        return jnp.broadcast_to(frame, (*frame.shape[:2], 3))
+
+    def extract(self, params: Params, patches: Float[Array, "n p q ch"]) -> Float[Array, "n *_"]:
         """Computes what of patches a frame needs at least: all candidate features."""
-        return deep_features.extract(self.backbone, params, patches, grid_hw=self.grid_hw)
+        maps = deep_features.fhog(_gray(patches), cell=self.cell, gain=1 / 255)
+        if self.colors:
+            names = deep_features.color_names(params, patches, cell=self.cell)
+            maps = jnp.concatenate([maps, names], axis=-1)
+        return maps
+
+    def extract_around(
+        self, params: Params, frame: Shaped[Array, "H W *ch"], box: Float[Array, "4"]
+    ) -> Any:
+        """Cuts what a frame needs at least around a box, and computes all candidate features."""
+        cut = functools.partial(
+            patches_around, self.as_seen(frame), box, supersample=self.supersample
+        )
+        search = cut(num=self.num_scales, px=self.patch_px)
+        if self.shared:
+            context = cut(num=1, px=self.patch_px * 5 // 3, region_scale=5.0)
+        else:
+            context = cut(num=len(_PLACES), px=self.patch_px)
+        return self.extract(params, search), self.extract(params, context)
 
 
 class CACFState(NamedTuple):
@@ -195,21 +217,10 @@ def build_cacf(config: CACFConfig) -> Tracker:
     factors = config.factors
     sample = functools.partial(crop.crop_patch, supersample=config.supersample)
 
-    def as_seen(frame: Shaped[Array, "H W *ch"]) -> Shaped[Array, "H W ch"]:
-        """The frame in what patches are cut from: gray levels, or colours for their names."""
-        frame = crop.as_rgb(jnp.asarray(frame))
-        if not config.colors:
-            return _gray(frame)
-        return jnp.broadcast_to(frame, (*frame.shape[:2], 3))
-
     def maps_of(
         params: Params, patches: Float[Array, "n p q ch"], selected: Int[Array, " k"] | None
     ) -> Float[Array, "n k h w"]:
-        maps = deep_features.fhog(_gray(patches), cell=config.cell, gain=1 / 255)
-        if config.colors:
-            names = deep_features.color_names(params, patches, cell=config.cell)
-            maps = jnp.concatenate([maps, names], axis=-1)
-        maps = jnp.moveaxis(maps, -1, 1)
+        maps = jnp.moveaxis(config.extract(params, patches), -1, 1)
         return maps if selected is None else jnp.take(maps, selected, axis=1)
 
     def spectra(maps: Float[Array, "n k h w"]) -> Complex[Array, "n k h wf"]:
@@ -331,7 +342,7 @@ def build_cacf(config: CACFConfig) -> Tracker:
     ) -> CACFState:
         """Learns the target from the first frame."""
         deep_features.check_params(config.backbone, params)
-        frame, frame_hw, box, wh = read_start(as_seen(frame), box, frame_hw)
+        frame, frame_hw, box, wh = read_start(config.as_seen(frame), box, frame_hw)
         side = jnp.sqrt(wh[0] * wh[1])
         if config.region == "pixels":
             px = config.cell * jnp.where(side >= _HALVED_PX, 2.0, 1.0)
@@ -430,7 +441,7 @@ def build_cacf(config: CACFConfig) -> Tracker:
         params: Params, state: CACFState, frame: Shaped[Array, "H W *ch"]
     ) -> tuple[CACFState, TrackOutput]:
         """Finds the target in the next frame and learns from it."""
-        frame = as_seen(frame)
+        frame = config.as_seen(frame)
         # What was kept for distillation tells the two kinds of state apart, without tracing.
         if not state.first_patches:
             return track_on(params, state, frame)

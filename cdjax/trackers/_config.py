@@ -11,9 +11,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cdjax import deep_features, distill
+from cdjax import crop, deep_features, distill
 from cdjax._errors import InputError
-from cdjax._types import Array, Float
+from cdjax._types import Array, Float, Shaped
 from cdjax.trackers._choose import SELECTIONS
 
 
@@ -111,6 +111,8 @@ class DistillationConfig(SelectionConfig):
     """How many scales a filter searches, and how its channels are chosen.
 
     Attributes (and those of `SelectionConfig`):
+      supersample: samples along each side of a pixel of the patch that are averaged, against
+        aliasing.
       num_scales: scales searched by the filter in every frame, odd; 1 searches none.
       scale_step: ratio of neighbouring scales.
       prefix_slack: of the prefix curve, which finds the number of channels where `num_channels` is
@@ -118,6 +120,7 @@ class DistillationConfig(SelectionConfig):
       gain_free: the prefix curve compares the best-scaled response with the label.
     """
 
+    supersample: int = 1
     num_scales: int = 1
     scale_step: float = 1.03
     prefix_slack: float = 0.005
@@ -139,7 +142,41 @@ class DistillationConfig(SelectionConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self.require(self.supersample >= 1, "supersample", "use 1 or more")
         odd = self.num_scales >= 1 and self.num_scales % 2 == 1
         self.require(odd, "num_scales", "use an odd number from 1")
         self.require(self.scale_step > 1, "scale_step", "use a ratio above 1")
         self.require(self.prefix_slack >= 0, "prefix_slack", "use 0 or more")
+
+
+def patches_around(
+    frame: Shaped[Array, "H W ch"],
+    box: Float[Array, "4"],
+    *,
+    num: int,
+    px: int,
+    supersample: int,
+    region_scale: float = 3.0,
+) -> Float[Array, "n p p ch"]:
+    """Cuts patches out of a frame as a filter's step does, of somewhat different sizes.
+
+    Args:
+      frame: pixels.
+      box: (x, y, w, h), px.
+      num: how many.
+      px: their side.
+      supersample: see `crop.crop_patch`.
+      region_scale: sides of the first one's region against the box.
+
+    Returns:
+      The patches.
+    """
+    return crop.scale_pyramid(
+        frame,
+        box[:2] + (box[2:] - 1) / 2,
+        region_scale * box[:1:-1],
+        # All different, or the compiler would cut one patch for all.
+        jnp.linspace(1.0, 1.1, num),
+        out_hw=(px, px),
+        supersample=supersample,
+    )

@@ -13,7 +13,7 @@ from cdjax import crop, deep_features, distill, filters, locate
 from cdjax._types import Array, Box, Complex, Float, Int, Params, Shaped
 from cdjax.trackers._base import Tracker, TrackOutput, read_start
 from cdjax.trackers._choose import choose_channels, fitting_room, require_distilled, round_up
-from cdjax.trackers._config import DistillationConfig
+from cdjax.trackers._config import DistillationConfig, patches_around
 
 REGIONS = ("cf2", "box", "square")
 PYRAMIDS = ("image", "features")
@@ -32,8 +32,6 @@ class DeepCDConfig(DistillationConfig):
       layers: layers whose channels are the candidates; kept in network order.
       padding: padding of the network's convolutions, "zero" or "reflect".
       patch_px: side of the network's input, px.
-      supersample: samples along each side of a pixel of the patch that are averaged, against
-        aliasing.
       grid: side of the feature maps and of the response, cells.
       region: how the search region follows from the box: "cf2" (2.8 times each side, less for tall
         and large targets [1]), "box" (`region_scale` times each side) or "square" (a square as
@@ -105,7 +103,6 @@ class DeepCDConfig(DistillationConfig):
         require(self.region_scale > 1, "region_scale", "use a number above 1")
         require(self.update in ("average", "cf2"), "update", "use average or cf2")
         require(0 < self.power <= 1, "power", "use a number above 0, at most 1")
-        require(self.supersample >= 1, "supersample", "use 1 or more")
         require(self.patch_px >= 16, "patch_px", "use at least 16 px")
         require(self.grid >= 8, "grid", "use at least 8 cells")
         whole = self.network != "hog" or self.patch_px % self.grid == 0
@@ -150,6 +147,19 @@ class DeepCDConfig(DistillationConfig):
         """Computes what of patches a frame needs at least: all candidate features."""
         hw = self.grid_hw if self.pyramid == "image" else self.fine_hw
         return deep_features.extract(self.backbone, params, patches, grid_hw=hw)
+
+    def extract_around(
+        self, params: Params, frame: Shaped[Array, "H W *ch"], box: Float[Array, "4"]
+    ) -> Any:
+        """Cuts what a frame needs at least around a box, and computes all candidate features."""
+        patches = patches_around(
+            crop.as_rgb(frame),
+            box,
+            num=self.num_patches,
+            px=self.patch_px,
+            supersample=self.supersample,
+        )
+        return self.extract(params, patches)
 
 
 class DeepCDState(NamedTuple):

@@ -14,7 +14,7 @@ from cdjax._types import Array, Blocks, Box, Float, Int, Params, Shaped
 from cdjax.trackers._base import Tracker, TrackOutput, read_start
 from cdjax.trackers._choose import fitting_room, require_distilled
 from cdjax.trackers._choose_projected import choose_projected
-from cdjax.trackers._config import DistillationConfig
+from cdjax.trackers._config import DistillationConfig, patches_around
 
 _FLAT = 1e-3
 """Peak of the scale filter's response below which a target counts as flat; about 1 elsewhere."""
@@ -59,7 +59,6 @@ class ECOConfig(DistillationConfig):
       region_scale: side of the search region against the root of the box's area.
       region: what the region is instead, see `SearchRegion`; set by `fitted` alone.
       whole: samples begin at whole pixels, as in [1], instead of at the target's exact place.
-      supersample: samples along each side of a pixel of the patch that are averaged.
       least_cell: least side of a cell of a network's layer, px; finer maps are averaged.
       hog_cell: side of a cell of HOG, px.
       color_cell: side of a cell of colour, px.
@@ -96,7 +95,6 @@ class ECOConfig(DistillationConfig):
     region_scale: float = 4.3
     region: SearchRegion | None = None
     whole: bool = True
-    supersample: int = 1
     least_cell: int = 4
     hog_cell: int = 6
     color_cell: int = 4
@@ -161,7 +159,7 @@ class ECOConfig(DistillationConfig):
         require(self.num_slots >= 2, "num_slots", "use 2 or more")
         for name in ("train_gap", "skip_after", "forgetting"):
             require(getattr(self, name) >= 0, name, "use 0 or more")
-        for name in ("supersample", "num_iters", "init_iters", "init_rounds", "distil_iters"):
+        for name in ("num_iters", "init_iters", "init_rounds", "distil_iters"):
             require(getattr(self, name) >= 1, name, "use 1 or more")
         for name in ("sigma", "projection_weight", "projection_reg", "reg_edge", "reg_least"):
             require(getattr(self, name) > 0, name, "use a positive number")
@@ -280,6 +278,19 @@ class ECOConfig(DistillationConfig):
         side = self.block_sides[-1]
         hw = (side, side) if self.network == "hog" else self.grid_hw
         return deep_features.extract(self.backbone, params, patches, grid_hw=hw)
+
+    def extract_around(
+        self, params: Params, frame: Shaped[Array, "H W *ch"], box: Float[Array, "4"]
+    ) -> Any:
+        """Cuts what a frame needs at least around a box, and computes all candidate features."""
+        patches = patches_around(
+            crop.as_rgb(frame),
+            box,
+            num=self.num_patches,
+            px=self.patch_px,
+            supersample=self.supersample,
+        )
+        return self.extract(params, patches)
 
 
 class ECOState(NamedTuple):
@@ -682,7 +693,8 @@ def eco(config: ECOConfig) -> Tracker:
     References:
       [1] Danelljan et al., ECO: efficient convolution operators for tracking, 2017. Differs: one
         size of sample for all targets, but for `Tracker.fit`.
-      [2] Distilling channels for efficient deep tracking.
+      [2] Distilling channels for efficient deep tracking. Differs: the spatial penalty of a channel
+        is ECO's, however many are kept.
     """
     return _cached(config)
 

@@ -3,11 +3,12 @@
 import dataclasses
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from cdjax import deep_features
+from cdjax import crop, deep_features
 from cdjax._types import Array, Float, Params, Shaped
 from cdjax.trackers._config import SelectionConfig
 
@@ -163,6 +164,18 @@ class MDNetConfig(SelectionConfig):
         """Computes what of patches a frame needs at least: all candidate features."""
         one = lambda some: deep_features.candidate_features(self.backbone, params, some)
         return self.in_chunks(one, patches)
+
+    def extract_around(
+        self, params: Params, frame: Shaped[Array, "H W *ch"], box: Float[Array, "4"]
+    ) -> Any:
+        """Cuts what a frame needs at least around a box, and computes all candidate features."""
+        frame, size = crop.as_rgb(frame), box[2:].mean()
+        moved = jnp.linspace(box[:2], box[:2] + size, self.num_patches)
+        boxes = jnp.concatenate([moved, jnp.broadcast_to(box[None, 2:], moved.shape)], axis=1)
+        one = lambda some: deep_features.candidate_features(
+            self.backbone, params, crop.mdnet_crop(frame, some)
+        )
+        return self.in_chunks(one, boxes)
 
     def in_chunks(
         self,

@@ -14,7 +14,7 @@ import numpy as np
 
 from cdjax import crop, deep_features
 from cdjax._errors import InputError
-from cdjax._types import Array, Float, Params
+from cdjax._types import Array, Float, Params, Shaped
 from cdjax.trackers._base import Tracker
 from cdjax.trackers._cacf import CACFConfig, build_cacf, cacf
 from cdjax.trackers._deepcd import DeepCDConfig, build_deepcd, deepcd
@@ -79,6 +79,12 @@ class TrackerConfig(Protocol):
 
     def extract(self, params: Params, patches: Float[Array, "n p p ch"]) -> Float[Array, "n *_"]:
         """Computes what of patches a frame needs at least: all candidate features."""
+        ...
+
+    def extract_around(
+        self, params: Params, frame: Shaped[Array, "H W *ch"], box: Float[Array, "4"]
+    ) -> Any:
+        """Cuts what a frame needs at least around a box, and computes all candidate features."""
         ...
 
 

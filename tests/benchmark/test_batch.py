@@ -2,12 +2,11 @@
 
 import itertools
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from fake_tracker import make_tracker
-from tracker_cases import ECO_HC_CD, jit, video
+from tracker_cases import ECO_HC_CD, QuickJax, video
 
 import cdjax
 from cdjax._errors import InputError
@@ -188,13 +187,6 @@ def test_trackers_at_once_equal_single_runs(name, monkeypatch):
         atol = 0.05 if name == ECO else 0.02
         np.testing.assert_allclose(together[:, 2:], alone[:, 2:], atol=atol)
         assert np.ptp(alone, axis=0).max() > 5
-
-
-class QuickJax:
-    """JAX with the compiler options of tests that compile more than they run."""
-
-    def __getattr__(self, name):
-        return jit if name == "jit" else getattr(jax, name)
 
 
 def test_buckets_are_long_ones_first_and_small_ones_merged():

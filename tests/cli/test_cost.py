@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tracker_cases import jit
 
 import cdjax
 from cdjax.benchmark._synthetic import synthetic_video
@@ -114,14 +115,16 @@ def steady(name, options=""):
     """A tracker after two frames, and the next."""
     tracker = cdjax.make(name + options)
     frames, boxes = synthetic_video(3)
-    state = jax.jit(tracker.init)({}, frames[0], boxes[0])
-    state, _ = jax.jit(tracker.step)({}, state, frames[1])
+    state = jit(tracker.init)({}, frames[0], boxes[0])
+    state, _ = jit(tracker.step)({}, state, frames[1])
     if tracker.compact is not None:
         tracker, state = tracker.compact(state)
     return tracker, config_of(name + options), {}, state, frames[2]
 
 
-@pytest.mark.parametrize("name", ["CF2-H", "DeepCD-H", "CACF-CD"])
+@pytest.mark.parametrize(
+    "name", ["CF2-H", "CACF-CD", pytest.param("DeepCD-H", marks=pytest.mark.slow)]
+)
 def test_within_a_factor_of_xla_without_loops(name):
     tracker, config, params, state, frame = steady(name)
     xla = jax.jit(tracker.step).lower(params, state, frame).compile().cost_analysis()

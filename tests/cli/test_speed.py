@@ -46,11 +46,13 @@ def test_two_trackers_side_by_side(tmp_path, capsys):
 
 
 def test_a_tracker_that_trains_now_and_then_is_timed_over_a_cycle():
-    case = _speed._Case({}, cdjax.make("CF2-H")._replace(cycle=(2, 3)), {}, None, None, len, None)
+    tracker = cdjax.make("CF2-H")._replace(cycle=(2, 3))
+    case = _speed._Case({}, tracker, {}, None, None, len, None, int)
     case.step_index, case.step_s = [1, 2, 3, 4, 5, 6], [9.0, 1.0, 5.0, 1.0, 1.0, 7.0]
-    case.bare_s = [0.5]
+    case.bare_s, case.extract_s = [0.5], [1.5]
     row = _speed._finish(case)
     assert (row["dearest_ms"], row["step_ms"]) == (6000, 3000)
+    assert (row["ratio"], row["extraction_ratio"]) == (6, 2)
     assert row["frame_ms"] == pytest.approx(8000 / 3)
     assert row["fps"] == pytest.approx(3 / 8)
     case.step_index[3] = 5  # a turn that was never seen
@@ -70,12 +72,12 @@ def test_bursts_time_every_turn_of_a_cycle(period):
 
     tracker = cdjax.make("CF2-H")._replace(cycle=(1, period))
     state = State(jnp.int32(1))
-    case = _speed._Case({}, tracker, None, state, step, lambda *_: 0, None)
+    case = _speed._Case({}, tracker, None, state, step, lambda *_: 0, None, int)
     for num_steps in (0, 4, 4, 4):
         _speed._time_burst(case, [None, None, *range(2, 40)], num_steps)
     assert case.step_index == list(range(1, 13))
     assert sorted(set(seen)) == [(index, index + 1) for index in range(1, 13)]
-    assert len(case.step_s) == len(case.bare_s) == 12
+    assert len(case.step_s) == len(case.bare_s) == len(case.extract_s) == 12
     assert _speed._finish(case)["fps"] > 0
 
 

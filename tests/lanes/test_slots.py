@@ -162,8 +162,9 @@ import jax
 jax.config.update("jax_num_cpu_devices", 4)
 import numpy as np
 sys.path.insert(0, sys.argv[1])
-from tracker_cases import ECO_HC, programs, video
-from cdjax.lanes import Slots
+from tracker_cases import ECO_HC, QuickJax, programs, video
+from cdjax.lanes import Slots, _programs
+_programs.jax = QuickJax()
 found = {}
 for at_once in (False, True):
     for count in (1, 4 if at_once else 3):

@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from eco_toy import SIZES, penalty_rows, response_rows
-from tracker_cases import quick
+from tracker_cases import jit, quick
 
-from cdjax import filters
+from cdjax import distill, filters
 from cdjax.trackers._choose_projected import choose_projected
 
 CHANNELS = (3, 3, 2)  # the last block stays
@@ -56,7 +56,7 @@ def problem(seed):
     return model._replace(cg=filters.fresh_cg(zeros)), memory, label_f, reg
 
 
-def chosen(seed, **options):
+def chosen(seed, choose=choose, **options):
     model, memory, label_f, reg = problem(seed)
     options = {
         "candidate_blocks": 2, "select": "swap", "num_channels": KEPT, "friendliness": "ratio",
@@ -149,15 +149,33 @@ def test_one_set_has_one_training_however_it_was_found():
     pytest.fail("no seed whose search ends where it began")
 
 
-def test_later_rounds_never_lose():
-    for seed in range(6):
-        one, five = (chosen(seed, max_rounds=n, num_iters=5).energy for n in (1, 5))
-        assert five <= one * (1 + 1e-5)
+def test_training_leaves_the_filters_of_other_channels_alone(monkeypatch):
+    # So that a channel that was dropped can come back.
+    found = []
+
+    def alternate(solve, energy_of, filters, mask, *_, **__):
+        found.append((mask, filters.filter_f, solve(mask, filters).filter_f))
+        return distill.AlternationResult(mask, jnp.zeros(1), jnp.int32(1))
+
+    monkeypatch.setattr(distill, "alternate", alternate)
+
+    def trained():
+        chosen(0, choose=choose_projected)
+        return found.pop()
+
+    mask, before, after = jit(trained)()
+    assert mask.sum() == KEPT
+    used = np.concatenate([mask, np.ones(CHANNELS[-1], bool)])
+    splits = np.cumsum(CHANNELS)[:-1]
+    for old, new, keep in zip(before, after, np.split(used, splits), strict=True):
+        np.testing.assert_array_equal(new[~keep], old[~keep])
+        assert np.all(np.any(np.asarray(new != old), axis=(1, 2)) == keep)
 
 
-def test_loss_is_ecos_own_on_the_samples_kept():
+@pytest.mark.parametrize("num_channels", [KEPT, None])
+def test_loss_is_ecos_own_on_the_samples_kept(num_channels):
     _, _, label_f, reg = problem(0)
-    found = chosen(0)
+    found = chosen(0, num_channels=num_channels)
     memory = found.memory._replace(weights=jnp.array([0.5, 0.5, 0, 0]))
     loss = filters.eco_loss(found.model.filter_f, memory, label_f, reg)
     np.testing.assert_allclose(found.energy, loss, rtol=1e-4)

@@ -216,7 +216,7 @@ def test_a_compacted_tracker_starts_a_second_target():
     few = compacted("DeepCD-H:num_channels=12")[0].tracker
     frames, boxes = video(2)
     fresh = cdjax.make("DeepCD-H:num_channels=12")
-    run = lambda tracker: jax.jit(lambda f, b: cdjax.track(tracker, {}, f, b))(frames, boxes[0])
+    run = lambda tracker: jit(lambda f, b: cdjax.track(tracker, {}, f, b))(frames, boxes[0])
     found, expected = run(few), run(fresh)
     assert expected.score[1:].min() > 0.1
     np.testing.assert_allclose(found.box, expected.box, atol=1e-3)

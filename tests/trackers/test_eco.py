@@ -230,9 +230,12 @@ def test_distilled_state_holds_only_the_channels_in_use(name):
     assert (np.diff(in_use) > 0).all()
     np.testing.assert_array_equal(np.asarray(small.selected)[-count:], in_use)
     # The slots of the others, all zero, in the wide state; in the small one few are left.
+    frames, boxes = video(1)
+    learnt = programs(name).start(frames[0], boxes[0]).projection
     ends = np.cumsum(config.compressed)
     for block, (first, last) in enumerate(zip([0, *ends[:-1]], ends, strict=True)):
         used = np.isin(np.arange(first, last), in_use)
+        np.testing.assert_array_equal(wide.projection[block], np.asarray(learnt[block]) * used)
         for state, spare in ((wide, ~used), (small, None)):
             model, memory = state.model, state.memory
             parts = [

@@ -2,10 +2,14 @@
 
 import dataclasses
 
+import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
+from tracker_cases import MDNET, jit, params_of, video
 
 import cdjax
-from cdjax import InputError
+from cdjax import InputError, crop
 from cdjax.deep_features import layers_of
 from cdjax.trackers import backbone_of, candidates_of, optional_weights_of
 from cdjax.trackers._names import config_of
@@ -341,6 +345,31 @@ def test_eco_has_the_settings_of_its_specification():
     for name in ("ECO-HC-V-11", "ECO-V", "ECO-H", "ECO-CD-H", "ECO-CD-HC"):
         with pytest.raises(InputError, match="nearest is ECO"):
             cdjax.make(name)
+
+
+def test_features_around_a_box_are_those_of_a_steps_patches():
+    frames, boxes = video(1)
+    frame, box = jnp.asarray(frames[0]), jnp.asarray(boxes[0], jnp.float32)
+    config = config_of("DeepCD-H")
+    found = jit(config.extract_around)({}, frame, box)
+    assert found.shape == (4, 28, 28, 31)
+    centre, size = box[:2] + (box[2:] - 1) / 2, 3 * box[:1:-1]
+    patch = crop.crop_patch(frame, centre, size, out_hw=(112, 112))
+    np.testing.assert_allclose(found[0], jit(config.extract)({}, patch[None])[0], atol=1e-4)
+    assert np.all(np.abs(np.diff(found, axis=0)).max(axis=(1, 2, 3)) > 0.01)  # four patches
+    # CACF's patches are gray; the context's has the search patch in its middle.
+    search, context = jit(config_of("CACF").extract_around)({}, frame, box)
+    assert (search.shape, context.shape) == ((1, 30, 30, 31), (1, 50, 50, 31))
+    inside = np.s_[:, 1:-1, 1:-1]
+    # Gray levels are whole: one that is rounded otherwise moves its votes.
+    pair = [np.asarray(x)[inside].ravel() for x in (context[:, 10:-10, 10:-10], search)]
+    assert np.corrcoef(pair)[0, 1] > 0.99
+    config, table = config_of("CACF:shared=false,num_scales=3,colors=true"), jnp.zeros((32768, 10))
+    shapes = [x.shape for x in jax.eval_shape(config.extract_around, {"table": table}, frame, box)]
+    assert shapes == [(3, 30, 30, 41), (5, 30, 30, 41)]
+    config = config_of(MDNET)
+    shape = jax.eval_shape(config.extract_around, params_of(MDNET), frame, box).shape
+    assert shape == (config.num_patches, 4608)
 
 
 def test_backbone_of_tells_the_cost_of_a_frame():
