@@ -164,9 +164,9 @@ import numpy as np
 sys.path.insert(0, sys.argv[1])
 from tracker_cases import ECO_HC, QuickJax, programs, video
 from cdjax.lanes import Slots, _programs
-_programs.jax = QuickJax()
 found = {}
 for at_once in (False, True):
+    _programs.jax = QuickJax() if at_once else jax
     for count in (1, 4 if at_once else 3):
         # XLA compiles ECO for a mesh of devices into other last bits.
         tracker = programs("CACF:num_scales=3" if at_once else ECO_HC)
