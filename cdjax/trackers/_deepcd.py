@@ -152,14 +152,17 @@ class DeepCDConfig(DistillationConfig):
         self, params: Params, frame: Shaped[Array, "H W *ch"], box: Float[Array, "4"]
     ) -> Any:
         """Cuts what a frame needs at least around a box, and computes all candidate features."""
-        patches = patches_around(
+        cut = functools.partial(
+            patches_around,
             crop.as_rgb(frame),
             box,
-            num=self.num_patches,
             px=self.patch_px,
             supersample=self.supersample,
         )
-        return self.extract(params, patches)
+        if self.pyramid == "features":
+            return self.extract(params, cut(num=1))
+        # The scales at once, the template for itself when the target is found.
+        return self.extract(params, cut(num=self.num_scales)), self.extract(params, cut(num=1))
 
 
 class DeepCDState(NamedTuple):

@@ -351,12 +351,12 @@ def test_features_around_a_box_are_those_of_a_steps_patches():
     frames, boxes = video(1)
     frame, box = jnp.asarray(frames[0]), jnp.asarray(boxes[0], jnp.float32)
     config = config_of("DeepCD-H")
-    found = jit(config.extract_around)({}, frame, box)
-    assert found.shape == (4, 28, 28, 31)
+    found, template = jit(config.extract_around)({}, frame, box)
+    assert (found.shape, template.shape) == ((3, 28, 28, 31), (1, 28, 28, 31))
     centre, size = box[:2] + (box[2:] - 1) / 2, 3 * box[:1:-1]
     patch = crop.crop_patch(frame, centre, size, out_hw=(112, 112))
     np.testing.assert_allclose(found[0], jit(config.extract)({}, patch[None])[0], atol=1e-4)
-    assert np.all(np.abs(np.diff(found, axis=0)).max(axis=(1, 2, 3)) > 0.01)  # four patches
+    assert np.all(np.abs(np.diff(found, axis=0)).max(axis=(1, 2, 3)) > 0.01)  # three scales
     # CACF's patches are gray; the context's has the search patch in its middle.
     search, context = jit(config_of("CACF").extract_around)({}, frame, box)
     assert (search.shape, context.shape) == ((1, 30, 30, 31), (1, 50, 50, 31))
