@@ -155,7 +155,8 @@ class CACFConfig(DistillationConfig):
         if self.shared:
             context = cut(num=1, px=self.patch_px * 5 // 3, region_scale=5.0)
         else:
-            context = cut(num=len(_PLACES), px=self.patch_px)
+            # Not the search patches again, which a compiler would compute once.
+            context = cut(num=len(_PLACES), px=self.patch_px, region_scale=2.9)
         return self.extract(params, search), self.extract(params, context)
 
 

@@ -161,8 +161,10 @@ class DeepCDConfig(DistillationConfig):
         )
         if self.pyramid == "features":
             return self.extract(params, cut(num=1))
-        # The scales at once, the template for itself when the target is found.
-        return self.extract(params, cut(num=self.num_scales)), self.extract(params, cut(num=1))
+        # The scales at once, the template for itself when the target is found: elsewhere, as a
+        # compiler would compute two equal ones once.
+        search, template = cut(num=self.num_scales), cut(num=1, region_scale=2.9)
+        return self.extract(params, search), self.extract(params, template)
 
 
 class DeepCDState(NamedTuple):

@@ -9,6 +9,7 @@ import pytest
 
 import cdjax
 from cdjax.cli import _speed, main
+from cdjax.trackers._names import config_of
 
 
 def test_two_trackers_side_by_side(tmp_path, capsys):
@@ -133,3 +134,19 @@ def test_weights_belong_to_the_tracker_before_them(tmp_path, capsys):
     assert missing in capsys.readouterr().err
     assert main(["speed", "--weights", missing, "--tracker", "CF2-H"]) == 2
     assert "after the --tracker" in capsys.readouterr().err
+
+
+def test_crops_and_network_see_as_many_patches_as_a_step():
+    # Of equal patches a compiler computes one.
+    frame, box = jnp.zeros((64, 64, 3), jnp.uint8), jnp.array([20.0, 20, 20, 20])
+    for name in ("CF2-H", "DeepCD-H", "CACF:shared=false,num_scales=5"):
+        config = config_of(name)
+        patches = jnp.zeros((config.num_patches, config.patch_px, config.patch_px, 3))
+        around, bare = (
+            jax.jit(function).lower({}, *args).compile().cost_analysis()["flops"]
+            for function, args in (
+                (config.extract_around, (frame, box)),
+                (config.extract, (patches,)),
+            )
+        )
+        assert around > 0.95 * bare, name
