@@ -113,7 +113,7 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(
             f"--batch_size {args.batch_size}: must be a multiple of --devices {args.devices}"
         )
-    hw = _frame_hw(args.frame)
+    hw = frame_hw(args.frame)
     from cdjax.benchmark import _results
     from cdjax.cli import _cost  # brings JAX along
 
@@ -140,7 +140,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _frame_hw(text: str) -> tuple[int, int]:
+def frame_hw(text: str) -> tuple[int, int]:
     """Height and width from WIDTHxHEIGHT."""
     match = re.fullmatch(r"(\d+)x(\d+)", text)
     width, height = (int(part) for part in match.groups()) if match else (0, 0)

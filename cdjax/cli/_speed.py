@@ -14,6 +14,7 @@ from typing import Any
 from cdjax._errors import InputError
 from cdjax.cli import _interrupt
 from cdjax.cli._devices import share_cores
+from cdjax.cli._plan import frame_hw
 from cdjax.cli._track import positive
 
 _ROOFLINE = (
@@ -32,8 +33,9 @@ def add_parser(subparsers: Any) -> None:
         "speed",
         help="time trackers side by side",
         description="Times trackers side by side on one synthetic video: compilation, "
-        "distillation, steps, the bare network with all candidate channels on as many patches as "
-        "a step needs, and the same with the crops of a step's patches.",
+        "distillation, steps, the bare network (or HOG) with all candidate channels on as many "
+        "patches as a step needs, and the same with crops of such patches. Of ECO it leaves out "
+        "colours, HOG beside a network, and the scale filter.",
     )
     parser.add_argument(
         "--tracker",
@@ -57,6 +59,9 @@ def add_parser(subparsers: Any) -> None:
         metavar="N",
         help="timed steps of each tracker; frames/s of one that trains now and then needs a whole "
         "cycle (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--frame", default="320x240", metavar="WxH", help="size of a frame (default: %(default)s)"
     )
     parser.add_argument(
         "--roofline",
@@ -126,6 +131,7 @@ def run(args: argparse.Namespace) -> int:
     """Runs the command."""
     if args.frames < 1:
         raise InputError(f"--frames {args.frames}: must be at least 1")
+    hw = frame_hw(args.frame)
     share_cores(max(args.batch_sizes, default=1))
     import jax
 
@@ -136,7 +142,7 @@ def run(args: argparse.Namespace) -> int:
         _results.check_writable(Path(args.json), renamed=True)  # now rather than after minutes
 
     bursts = [0] + [min(_BURST, args.frames - i) for i in range(0, args.frames, _BURST)]
-    video = list(_synthetic.synthetic_frames(min(args.frames + 2, _synthetic.PERIOD)))
+    video = list(_synthetic.synthetic_frames(min(args.frames + 2, _synthetic.PERIOD), hw))
     frames = [jax.device_put(frame) for frame, _ in video]
     # All weights first: what is missing is said before minutes of compilation.
     loaded = [_load(name, weights) for name, weights in args.trackers]
@@ -158,7 +164,10 @@ def run(args: argparse.Namespace) -> int:
     for row in rows:
         row |= _roofline(row, peaks) if peaks else {}
     device = jax.devices()[0]
-    print(f"\ndevice: {device.platform} ({device.device_kind}), medians of {args.frames} steps\n")
+    print(
+        f"\ndevice: {device.platform} ({device.device_kind}), medians of {args.frames} steps, "
+        f"frames of {hw[1]}x{hw[0]} px\n"
+    )
     print(_table(rows))
     print(f"\n{_FORMULA}")
     if peaks:
@@ -179,6 +188,7 @@ def run(args: argparse.Namespace) -> int:
             "jax": jax.__version__,
             "device": f"{device.platform} ({device.device_kind})",
             "frames": args.frames,
+            "frame_hw": hw,
             "formula": _FORMULA,
             "peaks": peaks,
             "trackers": rows,

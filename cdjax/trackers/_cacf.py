@@ -12,7 +12,7 @@ from cdjax import crop, deep_features, distill, filters, locate
 from cdjax._types import Array, Box, Complex, Float, Int, Params, Shaped
 from cdjax.trackers._base import Tracker, TrackOutput, read_start
 from cdjax.trackers._choose import choose_channels, fitting_room, require_distilled, round_up
-from cdjax.trackers._config import DistillationConfig, patches_around
+from cdjax.trackers._config import DistillationConfig, after, patches_around
 
 REGIONS = ("box", "square", "pixels")
 FORMS = ("independent", "joint")
@@ -145,19 +145,19 @@ class CACFConfig(DistillationConfig):
         return maps
 
     def extract_around(
-        self, params: Params, frame: Shaped[Array, "H W *ch"], box: Float[Array, "4"]
+        self, params: Params, frame: Shaped[Array, "H W 3"], box: Float[Array, "4"]
     ) -> Any:
         """Cuts what a frame needs at least around a box, and computes all candidate features."""
-        cut = functools.partial(
-            patches_around, self.as_seen(frame), box, supersample=self.supersample
-        )
-        search = cut(num=self.num_scales, px=self.patch_px)
+        height, width = (self.cell * side for side in self.grid_hw)
+        cut = functools.partial(patches_around, self.as_seen(frame), supersample=self.supersample)
+        search = self.extract(params, cut(box, num=self.num_scales, out_hw=(height, width)))
+        box = after(box, search)
         if self.shared:
-            context = cut(num=1, px=self.patch_px * 5 // 3, region_scale=5.0)
+            larger_hw = (height * 5 // 3, width * 5 // 3)
+            context = cut(box, num=1, out_hw=larger_hw, region_scale=5.0)
         else:
-            # Not the search patches again, which a compiler would compute once.
-            context = cut(num=len(_PLACES), px=self.patch_px, region_scale=2.9)
-        return self.extract(params, search), self.extract(params, context)
+            context = cut(box, num=len(_PLACES), out_hw=(height, width))
+        return search, self.extract(params, context)
 
 
 class CACFState(NamedTuple):

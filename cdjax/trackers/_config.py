@@ -108,7 +108,7 @@ class SelectionConfig(abc.ABC):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DistillationConfig(SelectionConfig):
-    """How many scales a filter searches, and how its channels are chosen.
+    """How a filter samples and searches the frame, and how its channels are chosen.
 
     Attributes (and those of `SelectionConfig`):
       supersample: samples along each side of a pixel of the patch that are averaged, against
@@ -154,17 +154,17 @@ def patches_around(
     box: Float[Array, "4"],
     *,
     num: int,
-    px: int,
+    out_hw: tuple[int, int],
     supersample: int,
     region_scale: float = 3.0,
-) -> Float[Array, "n p p ch"]:
-    """Cuts patches out of a frame as a filter's step does, of somewhat different sizes.
+) -> Float[Array, "n p q ch"]:
+    """Cuts as many and as large patches as a step does, of regions of somewhat different sizes.
 
     Args:
       frame: pixels.
       box: (x, y, w, h), px.
       num: how many.
-      px: their side.
+      out_hw: their rows and columns of samples.
       supersample: see `crop.crop_patch`.
       region_scale: sides of the first one's region against the box.
 
@@ -177,6 +177,11 @@ def patches_around(
         region_scale * box[:1:-1],
         # All different, or the compiler would cut one patch for all.
         jnp.linspace(1.0, 1.1, num),
-        out_hw=(px, px),
+        out_hw=out_hw,
         supersample=supersample,
     )
+
+
+def after(box: Float[Array, "4"], maps: Float[Array, "*_"]) -> Float[Array, "4"]:
+    """The box, but not before the maps: in a step they decide where it lies."""
+    return box + 0 * maps.ravel()[0]

@@ -13,7 +13,7 @@ from cdjax import crop, deep_features, distill, filters, locate
 from cdjax._types import Array, Box, Complex, Float, Int, Params, Shaped
 from cdjax.trackers._base import Tracker, TrackOutput, read_start
 from cdjax.trackers._choose import choose_channels, fitting_room, require_distilled, round_up
-from cdjax.trackers._config import DistillationConfig, patches_around
+from cdjax.trackers._config import DistillationConfig, after, patches_around
 
 REGIONS = ("cf2", "box", "square")
 PYRAMIDS = ("image", "features")
@@ -149,22 +149,18 @@ class DeepCDConfig(DistillationConfig):
         return deep_features.extract(self.backbone, params, patches, grid_hw=hw)
 
     def extract_around(
-        self, params: Params, frame: Shaped[Array, "H W *ch"], box: Float[Array, "4"]
+        self, params: Params, frame: Shaped[Array, "H W 3"], box: Float[Array, "4"]
     ) -> Any:
         """Cuts what a frame needs at least around a box, and computes all candidate features."""
+        side = self.patch_px
         cut = functools.partial(
-            patches_around,
-            crop.as_rgb(frame),
-            box,
-            px=self.patch_px,
-            supersample=self.supersample,
+            patches_around, frame, out_hw=(side, side), supersample=self.supersample
         )
         if self.pyramid == "features":
-            return self.extract(params, cut(num=1))
-        # The scales at once, the template for itself when the target is found: elsewhere, as a
-        # compiler would compute two equal ones once.
-        search, template = cut(num=self.num_scales), cut(num=1, region_scale=2.9)
-        return self.extract(params, search), self.extract(params, template)
+            return self.extract(params, cut(box, num=1))
+        # The scales at once, then the template for itself.
+        search = self.extract(params, cut(box, num=self.num_scales))
+        return search, self.extract(params, cut(after(box, search), num=1))
 
 
 class DeepCDState(NamedTuple):

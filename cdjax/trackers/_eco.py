@@ -273,21 +273,24 @@ class ECOConfig(DistillationConfig):
         return self.num_scales
 
     def extract(self, params: Params, patches: Float[Array, "n p p ch"]) -> Float[Array, "n *_"]:
-        """Computes what of patches a frame needs at least: all candidate features."""
+        """Computes most of what of patches a frame needs: layers, at one resolution, or HOG.
+
+        Left out are HOG beside layers, colours, and the scale filter's patches.
+        """
         # The response is finer than HOG's cells.
         side = self.block_sides[-1]
         hw = (side, side) if self.network == "hog" else self.grid_hw
         return deep_features.extract(self.backbone, params, patches, grid_hw=hw)
 
     def extract_around(
-        self, params: Params, frame: Shaped[Array, "H W *ch"], box: Float[Array, "4"]
+        self, params: Params, frame: Shaped[Array, "H W 3"], box: Float[Array, "4"]
     ) -> Any:
-        """Cuts what a frame needs at least around a box, and computes all candidate features."""
+        """Cuts what a frame needs at least around a box, and computes what `extract` does."""
         patches = patches_around(
-            crop.as_rgb(frame),
+            frame,
             box,
             num=self.num_patches,
-            px=self.patch_px,
+            out_hw=(self.patch_px, self.patch_px),
             supersample=self.supersample,
         )
         return self.extract(params, patches)

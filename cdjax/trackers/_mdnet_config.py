@@ -166,10 +166,10 @@ class MDNetConfig(SelectionConfig):
         return self.in_chunks(one, patches)
 
     def extract_around(
-        self, params: Params, frame: Shaped[Array, "H W *ch"], box: Float[Array, "4"]
+        self, params: Params, frame: Shaped[Array, "H W 3"], box: Float[Array, "4"]
     ) -> Any:
         """Cuts what a frame needs at least around a box, and computes all candidate features."""
-        frame, size = crop.as_rgb(frame), box[2:].mean()
+        size = box[2:].mean()
         moved = jnp.linspace(box[:2], box[:2] + size, self.num_patches)
         boxes = jnp.concatenate([moved, jnp.broadcast_to(box[None, 2:], moved.shape)], axis=1)
         one = lambda some: deep_features.candidate_features(

@@ -82,7 +82,7 @@ class TrackerConfig(Protocol):
         ...
 
     def extract_around(
-        self, params: Params, frame: Shaped[Array, "H W *ch"], box: Float[Array, "4"]
+        self, params: Params, frame: Shaped[Array, "H W 3"], box: Float[Array, "4"]
     ) -> Any:
         """Cuts what a frame needs at least around a box, and computes all candidate features."""
         ...

@@ -16,6 +16,7 @@ def test_two_trackers_side_by_side(tmp_path, capsys):
     names = ["CF2-H", "DeepCD-H:num_channels=8"]
     path = tmp_path / "speed.json"
     arguments = ["--tracker", names[0], "--tracker", names[1], "--frames", "3"]
+    arguments += ["--frame", "200x160"]
     assert main(["speed", *arguments, "--roofline", "--json", str(path)]) == 0
     printed = capsys.readouterr().out
     report = json.loads(path.read_text())
@@ -44,6 +45,8 @@ def test_two_trackers_side_by_side(tmp_path, capsys):
     assert "8 of 31" in printed
     assert "bound by bytes" in printed
     assert report["formula"] in printed
+    assert report["frame_hw"] == [160, 200]
+    assert "200x160 px" in printed
 
 
 def test_a_tracker_that_trains_now_and_then_is_timed_over_a_cycle():
@@ -113,6 +116,7 @@ def test_eco_hc_whose_response_is_finer_than_hog(tmp_path):
     ("arguments", "words"),
     [
         (["--tracker", "CF2-H", "--frames", "0"], "at least 1"),
+        (["--tracker", "CF2-H", "--frame", "10x10"], "as in 640x480"),
         (["--tracker", "CF2-X"], "CF2-X"),
         (["--tracker", "CF2-H", "--json", "{folder}/no/out.json"], "no"),
         (["--tracker", "DeepCD-V-11"], "weights"),
@@ -136,7 +140,7 @@ def test_weights_belong_to_the_tracker_before_them(tmp_path, capsys):
     assert "after the --tracker" in capsys.readouterr().err
 
 
-def test_crops_and_network_see_as_many_patches_as_a_step():
+def test_crops_and_network_compute_as_many_patches_as_the_network_alone():
     # Of equal patches a compiler computes one.
     frame, box = jnp.zeros((64, 64, 3), jnp.uint8), jnp.array([20.0, 20, 20, 20])
     for name in ("CF2-H", "DeepCD-H", "CACF:shared=false,num_scales=5"):

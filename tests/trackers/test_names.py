@@ -347,7 +347,7 @@ def test_eco_has_the_settings_of_its_specification():
             cdjax.make(name)
 
 
-def test_features_around_a_box_are_those_of_a_steps_patches():
+def test_features_around_a_box_are_of_patches_as_a_step_cuts_them():
     frames, boxes = video(1)
     frame, box = jnp.asarray(frames[0]), jnp.asarray(boxes[0], jnp.float32)
     config = config_of("DeepCD-H")
@@ -367,6 +367,9 @@ def test_features_around_a_box_are_those_of_a_steps_patches():
     config, table = config_of("CACF:shared=false,num_scales=3,colors=true"), jnp.zeros((32768, 10))
     shapes = [x.shape for x in jax.eval_shape(config.extract_around, {"table": table}, frame, box)]
     assert shapes == [(3, 30, 30, 41), (5, 30, 30, 41)]
+    found = jax.eval_shape(config_of("CACF:grid_hw=24x36").extract_around, {}, frame, box)
+    assert [x.shape for x in found] == [(1, 24, 36, 31), (1, 40, 60, 31)]
+    assert jit(config_of("ECO-HC").extract_around)({}, frame, box).shape == (1, 33, 33, 31)
     config = config_of(MDNET)
     shape = jax.eval_shape(config.extract_around, params_of(MDNET), frame, box).shape
     assert shape == (config.num_patches, 4608)
