@@ -34,7 +34,8 @@ def solve_cacf(
       [1] Mueller et al., Context-aware correlation filter tracking, 2017.
     """
     power = lambda spectra: spectra.real**2 + spectra.imag**2
-    context = jnp.sum(power(context_f), axis=0)
+    # Added one by one: a sum over an axis is a pass of its own over the powers.
+    context = sum(power(each) for each in context_f)
     return template_f * jnp.conj(label_f)[None] / (power(template_f) + reg + context_reg * context)
 
 

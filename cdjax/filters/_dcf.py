@@ -2,6 +2,8 @@
 
 from typing import NamedTuple
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -104,7 +106,7 @@ def apply_filter(
       [1] Distilling channels for efficient deep tracking.
     """
     conjugate = jnp.conj(filter_f)[(None,) * (search_f.ndim - 3)]
-    return irfft2(jnp.sum(conjugate * search_f, axis=-3), hw=hw)
+    return irfft2(_sum_channels(conjugate * search_f), hw=hw)
 
 
 class DCFModel(NamedTuple):
@@ -126,6 +128,15 @@ class DCFModel(NamedTuple):
     inverse_f: Float[Array, "l h wf"]
 
 
+def _sum_channels(maps: Array) -> Array:
+    """Sum over the third axis from the end."""
+    num = maps.shape[-3]
+    if num > 32:
+        return jnp.sum(maps, axis=-3)
+    # XLA's loop over an axis other than the last takes a number at a time; a chain of sums, rows.
+    return functools.reduce(jnp.add, (maps[..., k, :, :] for k in range(num)))
+
+
 def _kernel_f(
     search_f: Complex[Array, "*b k h wf"],
     template_f: Complex[Array, "k h wf"],
@@ -138,7 +149,7 @@ def _kernel_f(
     product = search_f * jnp.conj(template_f)[lanes]
     sums, start = [], 0
     for size in segments:
-        sums.append(jnp.sum(product[..., start : start + size, :, :], axis=-3))
+        sums.append(_sum_channels(product[..., start : start + size, :, :]))
         start += size
     each = jnp.stack(sums, axis=-3)
     return each / (cells * num_channels[(*lanes, slice(None), None, None)])
