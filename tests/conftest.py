@@ -29,6 +29,18 @@ def _drop_programs():
         jax.clear_caches()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _compile_quickly():
+    """Makes the library's compiled programs without the compiler's dear passes."""
+    from tracker_cases import QuickJax
+
+    from cdjax.lanes import _programs
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(_programs, "jax", QuickJax())
+        yield
+
+
 def find_data() -> Path | None:
     """Returns the data folder: CDJAX_DATA, else ../shared/data beside the checkout."""
     if "CDJAX_DATA" in os.environ:

@@ -1,8 +1,7 @@
 """Discriminative correlation filters: the exact ridge solution and CF2's running model."""
 
-from typing import NamedTuple
-
 import functools
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp

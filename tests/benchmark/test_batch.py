@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from fake_tracker import make_tracker
-from tracker_cases import ECO_HC_CD, QuickJax, video
+from tracker_cases import ECO_HC_CD, video
 
 import cdjax
 from cdjax._errors import InputError
@@ -14,7 +14,6 @@ from cdjax.benchmark import run
 from cdjax.benchmark._batch import Job, run_batch
 from cdjax.benchmark._side_by_side import _Sized, buckets_of
 from cdjax.benchmark._workdir import Unit
-from cdjax.lanes import _programs
 
 PARAMS = {"gain": np.float32(1)}
 BOX = np.array([5.0, 6.0, 10.0, 12.0], np.float32)
@@ -172,8 +171,7 @@ def test_trackers_in_turn_equal_single_runs_bit_for_bit(name):
 
 
 @pytest.mark.parametrize("name", ["CACF-CD", ECO])
-def test_trackers_at_once_equal_single_runs(name, monkeypatch):
-    monkeypatch.setattr(_programs, "jax", QuickJax())
+def test_trackers_at_once_equal_single_runs(name):
     # The second joins when the first ends, at another frame: it trains in its own frames.
     tracker = cdjax.make(name)
     runs = [(video(1, 14)[0][:11], video(1, 14)[1][0]), (video(2, 14)[0], video(2, 14)[1][0])]

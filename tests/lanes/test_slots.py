@@ -162,14 +162,12 @@ import jax
 jax.config.update("jax_num_cpu_devices", 4)
 import numpy as np
 sys.path.insert(0, sys.argv[1])
-from tracker_cases import ECO_HC, QuickJax, programs, video
+from tracker_cases import QuickJax, programs, video
 from cdjax.lanes import Slots, _programs
-found = {}
+found, tracker = {}, programs("CACF:num_scales=3")
 for at_once in (False, True):
     _programs.jax = QuickJax() if at_once else jax
     for count in (1, 4 if at_once else 3):
-        # XLA compiles ECO for a mesh of devices into other last bits.
-        tracker = programs("CACF:num_scales=3" if at_once else ECO_HC)
         videos = [video(seed) for seed in (1, 2, 3, 4)]
         states = [tracker.start(frames[0], boxes[0]) for frames, boxes in videos]
         devices = jax.devices()[:count]
