@@ -10,6 +10,9 @@ import numpy as np
 from cdjax._types import Array, Complex, Float, Number
 from cdjax.filters._fourier import irfft2
 
+_CHAIN = 32
+"""Most channels that are added one by one; of more, a chain is no faster."""
+
 
 def _contrasts(n: int) -> np.ndarray:
     """Orthogonal matrix: the mean of n values, times sqrt(n), then their n - 1 differences."""
@@ -130,9 +133,9 @@ class DCFModel(NamedTuple):
 def _sum_channels(maps: Array) -> Array:
     """Sum over the third axis from the end."""
     num = maps.shape[-3]
-    if num > 32:
+    if num > _CHAIN:
         return jnp.sum(maps, axis=-3)
-    # XLA's loop over an axis other than the last takes a number at a time; a chain of sums, rows.
+    # On a CPU a sum over such an axis goes number by number, a chain of sums row by row.
     return functools.reduce(jnp.add, (maps[..., k, :, :] for k in range(num)))
 
 
