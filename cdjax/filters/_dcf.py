@@ -133,7 +133,7 @@ class DCFModel(NamedTuple):
 def _sum_channels(maps: Array) -> Array:
     """Sum over the third axis from the end."""
     num = maps.shape[-3]
-    if num > _CHAIN:
+    if not 0 < num <= _CHAIN:
         return jnp.sum(maps, axis=-3)
     # On a CPU a sum over such an axis goes number by number, a chain of sums row by row.
     return functools.reduce(jnp.add, (maps[..., k, :, :] for k in range(num)))

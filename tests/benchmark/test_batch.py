@@ -157,6 +157,7 @@ def test_targets_that_keep_more_wait_for_larger_slots():
 ECO = ECO_HC_CD.replace("num_slots=4", "num_slots=4,skip_after=4,train_gap=2")
 
 
+@pytest.mark.as_shipped
 @pytest.mark.parametrize("name", ["CACF-CD", pytest.param(ECO, marks=pytest.mark.slow)])
 def test_trackers_in_turn_equal_single_runs_bit_for_bit(name):
     tracker = cdjax.make(name)

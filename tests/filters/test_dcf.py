@@ -102,13 +102,14 @@ def test_solve_for_a_still_target(noise, n):
 
 
 @pytest.mark.parametrize("hw", GRIDS)
-def test_filters_correlate(hw):
-    maps, filt = features(0, 6, C, *hw), features(1, C, *hw)
+@pytest.mark.parametrize("num", [0, C, 32, 33])
+def test_filters_correlate(hw, num):
+    maps, filt = features(0, 6, num, *hw), features(1, num, *hw)
     expected = np.stack([correlate(one, filt) for one in maps])
     found = apply_filter(half(filt), half(maps), hw=hw)
     same(found, expected, 1e-6)
     # Any number of axes in front, none included.
-    batch = half(maps).reshape(2, 3, C, *half(maps).shape[2:])
+    batch = half(maps).reshape(2, 3, num, *half(maps).shape[2:])
     same(apply_filter(half(filt), batch, hw=hw), expected.reshape(2, 3, *hw), 1e-6)
     same(apply_filter(half(filt), half(maps[0]), hw=hw), expected[0], 1e-6)
 

@@ -41,6 +41,7 @@ CASES = [
 
 
 @pytest.mark.data
+@pytest.mark.as_shipped
 @pytest.mark.parametrize(("name", "sequence", "floor", "most"), CASES)
 def test_real_videos(data_dir, request, name, sequence, floor, most):
     params = request.getfixturevalue("vgg19") if "-V-" in name else {}
