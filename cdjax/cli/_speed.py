@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import gzip
+import itertools
 import json
 import re
 import statistics
@@ -15,7 +16,7 @@ from cdjax._errors import InputError
 from cdjax.cli import _interrupt
 from cdjax.cli._devices import share_cores
 from cdjax.cli._plan import frame_hw
-from cdjax.cli._track import positive
+from cdjax.cli._track import open_source, positive
 
 _ROOFLINE = (
     "this machine, in this run: matrix product {gflops:.1f} GFLOP/s, in the median between steps\n"
@@ -24,6 +25,7 @@ _ROOFLINE = (
     "treats differently:\nloops count as often as they turn, bytes once (state, weights, search "
     "region)"
 )
+_MOST_FRAMES = 120  # and the first two; they are kept decoded, on the device
 _FORMULA = "model bytes = filter + network weights that the kept channels need"
 
 
@@ -32,7 +34,7 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "speed",
         help="time trackers side by side",
-        description="Times trackers side by side on one synthetic video: compilation, "
+        description="Times trackers side by side on one video: compilation, "
         "distillation, steps, the bare network (or HOG) with all candidate channels on as many "
         "patches as a step needs, and the same with crops of such patches. Of ECO it leaves out "
         "colours, HOG beside a network, and the scale filter.",
@@ -61,7 +63,17 @@ def add_parser(subparsers: Any) -> None:
         "cycle (default: %(default)s)",
     )
     parser.add_argument(
-        "--frame", default="320x240", metavar="WxH", help="size of a frame (default: %(default)s)"
+        "--frame",
+        metavar="WxH",
+        help="size of a frame of the synthetic video (default: 320x240)",
+    )
+    parser.add_argument(
+        "--video",
+        metavar="SOURCE",
+        help="what to track instead of the synthetic video: any source of `cdjax track`",
+    )
+    parser.add_argument(
+        "--box", metavar="X,Y,W,H", help="target in the first frame of --video, as in `cdjax track`"
     )
     parser.add_argument(
         "--roofline",
@@ -131,31 +143,41 @@ def run(args: argparse.Namespace) -> int:
     """Runs the command."""
     if args.frames < 1:
         raise InputError(f"--frames {args.frames}: must be at least 1")
-    hw = frame_hw(args.frame)
+    num_frames = min(args.frames, _MOST_FRAMES) + 2  # it starts again after the last
+    if args.video is None:
+        if args.box is not None:
+            raise InputError(f"--box {args.box}: is for a --video; give one")
+        size = "320x240" if args.frame is None else args.frame
+        video = _synthetic_video(num_frames, frame_hw(size))
+    else:
+        if args.frame is not None:
+            raise InputError(f"--frame {args.frame}: --video has its own size; leave one of them")
+        video = _real_video(args.video, args.box, num_frames)
+    frames, start = video
+    hw = frames[0].shape[:2]
     share_cores(max(args.batch_sizes, default=1))
     import jax
 
-    from cdjax.benchmark import _results, _synthetic
+    from cdjax.benchmark import _results
     from cdjax.cli import _cost  # brings JAX along
 
     if args.json:
         _results.check_writable(Path(args.json), renamed=True)  # now rather than after minutes
 
     bursts = [0] + [min(_BURST, args.frames - i) for i in range(0, args.frames, _BURST)]
-    video = list(_synthetic.synthetic_frames(min(args.frames + 2, _synthetic.PERIOD), hw))
-    frames = [jax.device_put(frame) for frame, _ in video]
+    on_device = [jax.device_put(frame) for frame in frames]
     # All weights first: what is missing is said before minutes of compilation.
     loaded = [_load(name, weights) for name, weights in args.trackers]
     cases = []
     for (name, weights), params in zip(args.trackers, loaded, strict=True):
         print(f"compiling {name} ...", flush=True)
-        cases.append(_prepare(name, weights, params, frames, video[0][1]))
+        cases.append(_prepare(name, weights, params, on_device, start))
     print(f"timing {args.frames} steps of each, in turn ...", flush=True)
     product = _cost.matrix_product() if args.roofline else None
     product_s: list[float] = []
     for num_steps in _interrupt.between(bursts):
         for case in cases:
-            _time_burst(case, frames, num_steps)
+            _time_burst(case, on_device, num_steps)
         if product is not None:
             product_s += _burst_seconds(product, num_steps)
 
@@ -166,7 +188,7 @@ def run(args: argparse.Namespace) -> int:
     device = jax.devices()[0]
     print(
         f"\ndevice: {device.platform} ({device.device_kind}), medians of {args.frames} steps, "
-        f"frames of {hw[1]}x{hw[0]} px\n"
+        f"frames of {hw[1]}x{hw[0]} px of {args.video or 'a synthetic video'}\n"
     )
     print(_table(rows))
     print(f"\n{_FORMULA}")
@@ -177,17 +199,18 @@ def run(args: argparse.Namespace) -> int:
                 print(f"{row['tracker']}: {what}")
     if args.batch_sizes:
         for case, row in zip(cases, rows, strict=True):
-            row["batches"] = _time_batches(case, video, args)
+            row["batches"] = _time_batches(case, frames, args)
             print(_batch_table(row["tracker"], row["batches"]))
     if args.profile:
         for case, row in zip(cases, rows, strict=True):
-            row["profile"] = _profile(case, frames[2], args.profile)
+            row["profile"] = _profile(case, on_device[2], args.profile)
             print(_profile_table(row["tracker"], row["profile"], args.profile))
     if args.json:
         report = {
             "jax": jax.__version__,
             "device": f"{device.platform} ({device.device_kind})",
             "frames": args.frames,
+            "video": args.video or "synthetic",
             "frame_hw": hw,
             "formula": _FORMULA,
             "peaks": peaks,
@@ -196,6 +219,31 @@ def run(args: argparse.Namespace) -> int:
         _results.write_json(Path(args.json), report)
         print(f"written to {args.json}")
     return 0
+
+
+def _synthetic_video(num_frames: int, hw: tuple[int, int]) -> tuple[list[Any], Any]:
+    """Frames, and the target's box in the first."""
+    from cdjax.benchmark._synthetic import synthetic_frames
+
+    video = list(synthetic_frames(num_frames, hw))
+    return [frame for frame, _ in video], video[0][1]
+
+
+def _real_video(text: str, box_text: str | None, num_frames: int) -> tuple[list[Any], Any]:
+    """At most so many frames of a source, and the target's box in the first, float32."""
+    from cdjax.boxes import check_box, parse_box
+
+    box = None if box_text is None else parse_box(box_text)
+    source = open_source(text, box)
+    if source.note:
+        print(source.note)
+    box = source.start if box is None else box
+    if box is None:
+        raise InputError(f"--video {text}: has no ground truth; give --box X,Y,W,H")
+    frames = list(itertools.islice(source.frames, num_frames))
+    if len(frames) < 3:
+        raise InputError(f"--video {text}: has {len(frames)} frames; 3 are needed at least")
+    return frames, check_box(box, frames[0].shape[:2])
 
 
 def _load(name: str, weights: str | None) -> Any:
@@ -353,7 +401,7 @@ _CHUNK = 12  # frames a lane and call, as the batched evaluation's
 _STEPS = 10
 
 
-def _time_batches(case: _Case, video: list[Any], args: argparse.Namespace) -> list[dict[str, Any]]:
+def _time_batches(case: _Case, frames: list[Any], args: argparse.Namespace) -> list[dict[str, Any]]:
     """Frames/s of single streams and of lanes, in rounds by turns; transfers included."""
     import jax
     import numpy as np
@@ -361,7 +409,7 @@ def _time_batches(case: _Case, video: list[Any], args: argparse.Namespace) -> li
     from cdjax.lanes import Slots, step_alone
 
     state, params = jax.device_get(case.state), jax.device_get(case.params)
-    chunk = np.stack([video[2 + i % (len(video) - 2)][0] for i in range(_CHUNK)])
+    chunk = np.stack([frames[2 + i % (len(frames) - 2)] for i in range(_CHUNK)])
     one = np.ones(1, np.int32)
     alone, _ = _compile(step_alone(case.tracker), case.params, state, chunk[0], one)
 
@@ -375,8 +423,8 @@ def _time_batches(case: _Case, video: list[Any], args: argparse.Namespace) -> li
         slots = Slots(case.tracker, params, state, num=size)
         for slot in range(size):
             slots.put(slot, state)
-        frames = np.repeat(chunk[None], size, axis=0)
-        return lambda: slots.step(frames, dict.fromkeys(range(size), _CHUNK))[0]
+        chunks = np.repeat(chunk[None], size, axis=0)
+        return lambda: slots.step(chunks, dict.fromkeys(range(size), _CHUNK))[0]
 
     runs = {1: single} | {size: batch(size) for size in args.batch_sizes if size > 1}
     seconds: dict[int, list[float]] = {size: [] for size in runs}

@@ -277,9 +277,13 @@ class ECOConfig(DistillationConfig):
 
         Left out are HOG beside layers, colours, and the scale filter's patches.
         """
-        # The response is finer than HOG's cells.
-        side = self.block_sides[-1]
-        hw = (side, side) if self.network == "hog" else self.grid_hw
+        hw = self.grid_hw
+        if self.network == "hog":
+            # The response is finer than HOG's cells, which need not fill the patch.
+            side = self.block_sides[-1]
+            hw, support = (side, side), side * self.hog_cell
+            first = (self.patch_px - support) // 2
+            patches = patches[:, first : first + support, first : first + support]
         return deep_features.extract(self.backbone, params, patches, grid_hw=hw)
 
     def extract_around(

@@ -104,6 +104,37 @@ def test_lanes_beside_single_streams_and_a_profile(tmp_path, capsys):
     assert "'x' is not a number" in capsys.readouterr().err
 
 
+def test_a_video_of_ones_own(images, tmp_path):
+    path = tmp_path / "speed.json"
+    arguments = ["--video", str(images), "--box", "20,10,16,20", "--json", str(path)]
+    assert main(["speed", *arguments, "--tracker", "CF2-H", "--frames", "9"]) == 0
+    report = json.loads(path.read_text())
+    assert report["frame_hw"] == [48, 64]
+    assert report["video"] == str(images)
+    assert report["trackers"][0]["step_ms"] > 0
+
+
+def test_videos_that_cannot_be_timed(images, otb, capsys):
+    def error(*arguments):
+        assert main(["speed", "--tracker", "CF2-H", *arguments]) == 2
+        message = capsys.readouterr().err.strip()
+        assert "\n" not in message
+        return message
+
+    assert "--frame 64x48: --video" in error("--frame", "64x48", "--video", str(images))
+    assert "--box 1,2,3,4: is for a --video" in error("--box", "1,2,3,4")
+    assert "images: has no ground truth; give --box" in error("--video", str(images))
+    assert "no such folder" in error("--video", str(images / "none"), "--box", "1,2,3,4")
+    assert "box" in error("--video", str(otb / "A"), "--box", "1,2,3,x")
+    for box, words in (("90,10,5,5", "90"), ("nan,1,2,3", "nan"), ("1,1,0,3", "0")):
+        message = error("--video", str(images), "--box", box)
+        assert "box" in message
+        assert words in message
+    for number in range(3, 7):
+        (images / f"000{number}.png").unlink()
+    assert "has 2 frames; 3 are needed" in error("--video", str(images), "--box", "1,2,3,4")
+
+
 @pytest.mark.slow
 def test_eco_hc_whose_response_is_finer_than_hog(tmp_path):
     path = tmp_path / "speed.json"
