@@ -437,6 +437,20 @@ def test_black_video_keeps_its_box(name):
     np.testing.assert_allclose(outputs.box, np.tile(box, (len(frames) - 1, 1)), atol=1e-3)
 
 
+# Padding reaches farther in deeper layers, and over more cells where they are small.
+@pytest.mark.parametrize(
+    "name",
+    [
+        "DeepCD-V-22:patch_px=48,grid=12,num_channels=8,pyramid=features",
+        "DeepCD-V-11+12+21:patch_px=48,grid=24,num_channels=32",
+    ],
+)
+def test_a_black_video_keeps_its_scale(name):
+    frames, box = black()
+    _, outputs = programs(name).scan(frames, box)
+    np.testing.assert_allclose(outputs.scale, 1, atol=1e-3)
+
+
 @pytest.mark.parametrize("level", [0, 200])
 @pytest.mark.parametrize("name", [name for name in NAMES if name.startswith(("DeepCD", "CACF"))])
 def test_a_flat_first_frame_is_recovered_from(name, level):

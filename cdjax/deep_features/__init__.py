@@ -13,19 +13,23 @@ from cdjax.deep_features._color_names import normalise_energy as normalise_energ
 from cdjax.deep_features._extract import Backbone as Backbone
 from cdjax.deep_features._extract import check_params as check_params
 from cdjax.deep_features._extract import extract as extract
+from cdjax.deep_features._extract import extract_needed as extract_needed
 from cdjax.deep_features._extract import init_params as init_params
 from cdjax.deep_features._extract import layers_of as layers_of
 from cdjax.deep_features._mdnet import candidate_features as candidate_features
 from cdjax.deep_features._mdnet import maps_of as maps_of
+from cdjax.deep_features._resample import LARGEST_REGION as LARGEST_REGION
 from cdjax.deep_features._resample import cut_regions as cut_regions
 from cdjax.deep_features._resample import resize as resize
 from cdjax.deep_features._shallow import FHOG_CHANNELS as FHOG_CHANNELS
 from cdjax.deep_features._shallow import fhog as fhog
+from cdjax.deep_features._vgg import padding_reach as padding_reach
 
 __all__ = [
     "COLOR_NAME_CHANNELS",
     "FHOG_CHANNELS",
     "INTENSITY_CHANNELS",
+    "LARGEST_REGION",
     "Backbone",
     "BlockLayout",
     "block_layout",
@@ -37,11 +41,13 @@ __all__ = [
     "cut_regions",
     "extract",
     "extract_blocks",
+    "extract_needed",
     "fhog",
     "init_params",
     "intensity_channels",
     "layers_of",
     "maps_of",
     "normalise_energy",
+    "padding_reach",
     "resize",
 ]

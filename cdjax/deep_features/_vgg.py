@@ -32,6 +32,27 @@ MDNET_LAYERS = dict(list(VGG_M_LAYERS.items())[: list(VGG_M_LAYERS).index("conv4
 """Channels of MDNet's layers: VGG-M's to conv3, and its norms."""
 
 
+def padding_reach(layer: str) -> tuple[int, int]:
+    """How far VGG-19's padding shows in a layer.
+
+    Args:
+      layer: its name, as in `VGG19_LAYERS`.
+
+    Returns:
+      How far from the border of a patch, and the step of the layer's cells; px.
+
+    >>> padding_reach("conv1_2"), padding_reach("conv2_1")
+    ((2, 1), (4, 2))
+    """
+    reach, step = 0, 1
+    for name in list(VGG19_LAYERS)[: list(VGG19_LAYERS).index(layer) + 1]:
+        if name.endswith("_1") and name != "conv1_1":
+            step *= 2
+            reach = -(-reach // step) * step  # the pool's cells show it as wholes
+        reach += step
+    return reach, step
+
+
 class Norm(NamedTuple):
     """Numbers of a local response normalisation, see `local_response_norm`."""
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -49,10 +50,12 @@ class DeepCDConfig(DistillationConfig):
       layer_weights: weight of each layer's response where `joint` is off, in the order of
         `layers`; equal by default.
       pyramid: where the scales and the new template are cut out: of the "image", a patch each
-        through the network; or of the "features" of one patch instead of `num_scales` + 1. The
-        first frame, and the one that distils, have patches of their own in any case. Zero padding
-        marks the border of that patch, so without any contrast (a black video) a network's scale
-        may drift.
+        through the network (the default of names but those on VGG-19's first three layers); or of
+        the "features" of one patch instead of `num_scales` + 1. The first frame, and the one that
+        distils, have patches of their own in any case. Cells at the patch's border, where the
+        padding of VGG-19's early layers shows, are left out. Where that is more than one of the
+        grid's cells, the box may drift by a pixel or two while there is no contrast at all (a black
+        video); with other networks and layers the scale may.
       scale_penalty: factor on the peaks of all scales but the middle one.
       scale_rate: share of the found change of scale that is applied.
 
@@ -77,7 +80,7 @@ class DeepCDConfig(DistillationConfig):
     joint: bool = True
     layer_weights: tuple[float, ...] | None = None
     num_scales: int = 3
-    pyramid: str = "image"
+    pyramid: str = "features"
     scale_penalty: float = 0.98
     scale_rate: float = 1.0
     select: str = "swap"
@@ -105,6 +108,14 @@ class DeepCDConfig(DistillationConfig):
         require(0 < self.power <= 1, "power", "use a number above 0, at most 1")
         require(self.patch_px >= 16, "patch_px", "use at least 16 px")
         require(self.grid >= 8, "grid", "use at least 8 cells")
+        require(0 <= self.scale_rate <= 1, "scale_rate", "use a number from 0 to 1")
+        widest = self.scale_step ** (self.num_scales // 2) * self.rim_factor
+        require(
+            self.pyramid == "image" or widest <= deep_features.LARGEST_REGION,
+            "scale_step",
+            f"use a smaller step, less than num_scales={self.num_scales}, a grid above "
+            f"{self.grid}, or pyramid=image",
+        )
         whole = self.network != "hog" or self.patch_px % self.grid == 0
         require(whole, "patch_px", f"HOG takes multiples of grid={self.grid}")
         require(self.joint or self.select == "all", "joint", "distillation needs joint=True")
@@ -142,6 +153,28 @@ class DeepCDConfig(DistillationConfig):
         """Rows and columns of the maps that a pyramid of features is cut out of, cells."""
         # HOG on smaller cells would be other features.
         return (self.grid, self.grid) if self.network == "hog" else (2 * self.grid, 2 * self.grid)
+
+    @property
+    def rim(self) -> int:
+        """Cells at each side of these maps in which VGG-19's padding shows.
+
+        They are left out, and the cells beside take their place: otherwise the border's scale is
+        found where the target has no contrast.
+        """
+        if self.network != "vgg19" or self.padding != "zero":
+            return 0
+        reach, step = deep_features.padding_reach(self.backbone.layers[-1])
+        if 8 * reach > self.patch_px:
+            return 0  # of a deeper layer too little would be left
+        cell = self.patch_px / self.fine_hw[0]
+        # By area where the maps shrink, linearly from cell to cell where they grow.
+        return math.ceil(max(reach / cell, (reach + step / 2) / cell - 0.5))
+
+    @property
+    def rim_factor(self) -> float:
+        """Side of these maps against that without the rim."""
+        side = self.fine_hw[0]
+        return side / (side - 2 * self.rim)
 
     def extract(self, params: Params, patches: Float[Array, "n p p ch"]) -> Float[Array, "n *_"]:
         """Computes what of patches a frame needs at least: all candidate features."""
@@ -253,24 +286,22 @@ def build_deepcd(config: DeepCDConfig, deepest: _Deepest | None = None) -> Track
     middle = config.num_scales // 2
     factors = config.factors
 
-    def extract(
-        params: Params,
-        patches: Float[Array, "n p p ch"],
-        channels: _Channels | None,
-        grid_hw: tuple[int, int] = hw,
-    ):
-        """Maps of all candidates, or of the given channels."""
+    def to_extract(patches: Float[Array, "n p p ch"], channels: _Channels | None):
+        """Backbone, patches and options with which to extract all candidates or given channels."""
         if patches.shape[-1] == 1 and backbone.needs_weights:
             patches = jnp.broadcast_to(patches, (*patches.shape[:-1], 3))
-        if channels is None:
-            return deep_features.extract(backbone, params, patches, grid_hw=grid_hw)
-        used, num_last = backbone, None
-        if channels.deepest is not None:
-            num_layers, num_last = channels.deepest
-            used = dataclasses.replace(backbone, layers=backbone.layers[:num_layers])
-        return deep_features.extract(
-            used, params, patches, grid_hw=grid_hw, selected=channels.selected, num_last=num_last
-        )
+        used, selected, num_last = backbone, None, None
+        if channels is not None:
+            selected = channels.selected
+            if channels.deepest is not None:
+                num_layers, num_last = channels.deepest
+                used = dataclasses.replace(backbone, layers=backbone.layers[:num_layers])
+        return used, patches, {"selected": selected, "num_last": num_last}
+
+    def extract(params: Params, patches: Float[Array, "n p p ch"], channels: _Channels | None):
+        """Maps on the filter's grid."""
+        used, patches, options = to_extract(patches, channels)
+        return deep_features.extract(used, params, patches, grid_hw=hw, **options)
 
     def compress(maps: Float[Array, "*n h w k"]) -> Float[Array, "*n h w k"]:
         # Activations are not negative; the small number keeps the slope at zero finite.
@@ -374,12 +405,18 @@ def build_deepcd(config: DeepCDConfig, deepest: _Deepest | None = None) -> Track
     def look_at_features(params, state, frame, channels) -> _Look:
         """Regions of the maps of the search region."""
         patch, first, whole = search_patch(state, frame), centre(state.box), region_hw(state)
-        maps = extract(params, patch[None], channels, config.fine_hw)[0]
+        used, patches, options = to_extract(patch[None], channels)
+        maps, index = deep_features.extract_needed(
+            used, params, patches, grid_hw=config.fine_hw, **options
+        )
+        rim, factor = config.rim, config.rim_factor
+        maps = maps[0, rim : maps.shape[1] - rim, rim : maps.shape[2] - rim]
 
         def look(middle, size, scales):
-            shift = (middle - first)[::-1] / whole
-            sizes = scales[:, None] * (size / whole)[None]
-            return deep_features.cut_regions(maps, shift, sizes, out_hw=hw)
+            shift = factor * (middle - first)[::-1] / whole
+            sizes = scales[:, None] * (factor * size / whole)[None]
+            regions = deep_features.cut_regions(maps, shift, sizes, out_hw=hw)
+            return regions if index is None else jnp.take(regions, index, axis=-1, mode="clip")
 
         return look
 

@@ -40,6 +40,9 @@ _SHALLOW = (
     "conv3_3",
     "conv3_4",
 )
+# Those of them out of whose maps scales can be cut, at a third of the time: two cells or more to
+# each of the filter's, and padding shows only where the window hides it (BUILD_NOTES.md).
+_FINE = _SHALLOW[:3]
 
 
 @runtime_checkable
@@ -317,6 +320,8 @@ def _defaults(family: str, network: str, layers: tuple[str, ...]) -> dict[str, A
         options |= {"patch_px": 224}
     elif network == "vgg19" and not set(layers) <= set(_SHALLOW):
         options |= {"patch_px": 224}
+    if family == "CF2" or not (network == "vgg19" and set(layers) <= set(_FINE)):
+        options |= {"pyramid": "image"}
     if network == "hog":
         # HOG's cells are normalised against contrast already, and average pixels themselves.
         options |= {"power": 1.0, "supersample": 1}

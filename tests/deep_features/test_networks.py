@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from cdjax import weights
-from cdjax.deep_features import Backbone, extract
+from cdjax.deep_features import Backbone, extract, init_params, padding_reach
 from cdjax.deep_features._extract import forward as eager_forward
 from cdjax.deep_features._layers import local_response_norm, max_pool
 from cdjax.deep_features._vgg import VGGM
@@ -138,3 +138,18 @@ def test_padding_changes_the_rim_only():
     padded = jnp.pad(patches, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="reflect")
     c = extract(zero, params, padded, grid_hw=(10, 10))[:, 1:-1, 1:-1]
     np.testing.assert_allclose(b, c, atol=1e-3)
+
+
+def test_padding_reaches_as_far_as_is_told():
+    layers = ("conv1_1", "conv1_2", "conv2_1", "conv2_2", "conv3_1", "conv3_2")
+    backbone = Backbone(network="vgg19", layers=layers)
+    params = init_params(jax.random.key(0), backbone)
+    flat = jnp.full((1, 80, 80, 3), 99.0)
+    for layer, maps in zip(layers, _forward(backbone, params, flat), strict=True):
+        row = np.asarray(maps[0])[maps.shape[1] // 2]
+        middle = row[len(row) // 2][None]
+        shown = np.abs(row - middle).max(1) > 1e-4 * np.abs(middle).max()
+        reach, step = padding_reach(layer)
+        assert step == 80 // len(row)
+        assert shown.argmin() * step == reach, layer
+        assert shown[::-1].argmin() * step == reach, layer

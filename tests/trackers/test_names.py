@@ -88,6 +88,24 @@ def test_early_layers_take_small_patches():
     assert config_of("DeepCD-S-Fire3").patch_px == 227
 
 
+def test_fine_layers_are_searched_at_scales_of_one_patch():
+    found = {
+        name: config_of(name).pyramid
+        for name in (
+            "DeepCD-V-11+12+21",
+            "DeepCD-V-21:select=all",
+            "DeepCD-V-11+22",
+            "DeepCD-V-11+31",
+            "DeepCD-V-11+54",
+            "DeepCD-S-Fire2",
+            "DeepCD-H",
+            "CF2-V-11+12+21",
+            "DeepCD-V-11:pyramid=image",
+        )
+    }
+    assert [name for name, pyramid in found.items() if pyramid == "features"] == list(found)[:2]
+
+
 def test_deepcd_searches_scales():
     assert config_of("DeepCD-V-11").num_scales == 3
     assert config_of("CF2-V-11").num_scales == 1
@@ -101,7 +119,7 @@ def test_deepcd_searches_scales():
         ("num_channels=None", "num_channels", None),
         ("reg=1e-3", "reg", 1e-3),
         ("reg=1", "reg", 1.0),
-        ("scale_step=2", "scale_step", 2.0),
+        ("scale_step=2,pyramid=image", "scale_step", 2.0),
         ("select=exact", "select", "exact"),
         ("aux=true", "aux", True),
         ("gain_free=False", "gain_free", False),
@@ -216,6 +234,8 @@ def test_unknown_options_say_what_exists(text):
         "max_rounds=0",
         "seed=x",
         "layer_weights=1",
+        "scale_step=1.6,pyramid=features",
+        "scale_rate=1.5",
     ],
 )
 def test_bad_options_name_field_and_remedy(option):
@@ -370,6 +390,11 @@ def test_features_around_a_box_are_of_patches_as_a_step_cuts_them():
     found = jax.eval_shape(config_of("CACF:grid_hw=24x36").extract_around, {}, frame, box)
     assert [x.shape for x in found] == [(1, 24, 36, 31), (1, 40, 60, 31)]
     assert jit(config_of("ECO-HC").extract_around)({}, frame, box).shape == (1, 33, 33, 31)
+    for wh in ((16, 20), (30, 30), (40, 60), (90, 20)):
+        config = config_of("ECO-HC").fitted(np.array(wh, np.float32))
+        side = config.patch_px // 6
+        found = jax.eval_shape(config.extract_around, {}, frame, box).shape
+        assert found == (1, side, side, 31), wh
     config = config_of(MDNET)
     shape = jax.eval_shape(config.extract_around, params_of(MDNET), frame, box).shape
     assert shape == (config.num_patches, 4608)
@@ -378,6 +403,7 @@ def test_features_around_a_box_are_of_patches_as_a_step_cuts_them():
 def test_backbone_of_tells_the_cost_of_a_frame():
     backbone, patch_px, grid_hw, num_patches = backbone_of("DeepCD-V-11+12+21")
     assert backbone.layers == ("conv1_1", "conv1_2", "conv2_1")
-    assert (patch_px, grid_hw, num_patches) == (112, (28, 28), 4)
+    assert (patch_px, grid_hw, num_patches) == (112, (28, 28), 1)
+    assert backbone_of("DeepCD-V-11+12+21", pyramid="image")[3] == 4
     assert backbone_of("CF2-V-34+44+54")[1:] == (224, (56, 56), 2)
     assert backbone_of("DeepCD-H:num_scales=5", grid=14)[1:] == (112, (14, 14), 6)
