@@ -16,6 +16,7 @@ from cdjax.deep_features._extract import extract as extract
 from cdjax.deep_features._extract import extract_needed as extract_needed
 from cdjax.deep_features._extract import init_params as init_params
 from cdjax.deep_features._extract import layers_of as layers_of
+from cdjax.deep_features._extract import num_outputs as num_outputs
 from cdjax.deep_features._mdnet import candidate_features as candidate_features
 from cdjax.deep_features._mdnet import maps_of as maps_of
 from cdjax.deep_features._resample import LARGEST_REGION as LARGEST_REGION
@@ -48,6 +49,7 @@ __all__ = [
     "layers_of",
     "maps_of",
     "normalise_energy",
+    "num_outputs",
     "padding_reach",
     "resize",
 ]

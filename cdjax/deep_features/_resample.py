@@ -2,6 +2,7 @@
 
 import functools
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -45,7 +46,7 @@ def resize(
 
 
 def cut_regions(
-    maps: Float[Array, "h w c"],
+    maps: Sequence[Float[Array, "h w _"]],
     shift: Float[Array, "2"],
     sizes: Float[Array, "s 2"],
     *,
@@ -57,45 +58,54 @@ def cut_regions(
     without that patch.
 
     Args:
-      maps: any maps, channel last.
+      maps: any maps, channel last, of one height and width (a network's layers).
       shift: (row, column) of the regions' centre from the centre of the maps, as fractions of their
         height and width.
       sizes: height and width of each region, as fractions of the maps'; cut to `LARGEST_REGION`.
       out_hw: rows and columns of the result, cells.
 
     Returns:
-      The regions; the border is replicated beyond the maps.
+      The regions, with the channels of all maps; the border is replicated beyond the maps.
 
     References:
       [1] Dollár et al., Fast feature pyramids for object detection, 2014. Differs: no correction
         for the power law of the scales, which lie within a few percent.
 
-    >>> whole = cut_regions(jnp.arange(4.0).reshape(4, 1, 1), jnp.zeros(2), jnp.ones((1, 2)),
+    >>> whole = cut_regions([jnp.arange(4.0).reshape(4, 1, 1)], jnp.zeros(2), jnp.ones((1, 2)),
     ...                     out_hw=(2, 1))
     >>> whole[0, :, 0, 0].tolist()
     [0.5, 2.5]
     """
-    rows = _region_shares(maps.shape[0], out_hw[0], shift[0], sizes[:, 0])
-    cols = _region_shares(maps.shape[1], out_hw[1], shift[1], sizes[:, 1])
+    old_hw = maps[0].shape[:2]
+    rows = _region_shares(old_hw[0], out_hw[0], shift[0], sizes[:, 0])
+    cols = _region_shares(old_hw[1], out_hw[1], shift[1], sizes[:, 1])
+
+    def along(
+        cells: Float[Array, "h w c"],
+        pixel: Int[Array, "a t"],
+        share: Float[Array, "a t"],
+        axis: int,
+    ) -> Float[Array, "_ _ c"]:
+        share = jnp.expand_dims(share, (1 - axis, 2))  # rows, columns, channels, pixels
+        parts = [
+            jnp.take(cells, pixel[:, i], axis=axis, mode="clip") * share[..., i]
+            for i in range(pixel.shape[1])
+        ]
+        return functools.reduce(jnp.add, parts)
 
     def cut(pixels_and_shares: Any) -> Float[Array, "a w_out c"]:
         # The few pixels of each cell are gathered: on a CPU six times as fast as the product with a
         # matrix, whose entries are zeros but for them.
-        cells = maps
-        for axis, (pixel, share) in enumerate(pixels_and_shares):
-            share = jnp.expand_dims(share, (1 - axis, 2))  # rows, columns, channels, pixels
-            parts = [
-                jnp.take(cells, pixel[:, i], axis=axis, mode="clip") * share[..., i]
-                for i in range(pixel.shape[1])
-            ]
-            cells = functools.reduce(jnp.add, parts)
-        return cells
+        (row, row_share), (col, col_share) = pixels_and_shares
+        # Joined here, in the cache: to join the maps themselves is a pass over all of them.
+        strip = jnp.concatenate([along(each, row, row_share, axis=0) for each in maps], axis=-1)
+        return along(strip, col, col_share, axis=1)
 
     # Two strips of each region at least: the compiler unrolls a single turn.
     num = next((d for d in range(2, out_hw[0]) if out_hw[0] % d == 0), out_hw[0])
     rows = [x.reshape(len(sizes) * num, -1, x.shape[-1]) for x in rows]
     cols = [jnp.repeat(x, num, axis=0) for x in cols]
-    return in_turn(cut, (rows, cols)).reshape(len(sizes), *out_hw, maps.shape[-1])
+    return in_turn(cut, (rows, cols)).reshape(len(sizes), *out_hw, -1)
 
 
 def _region_shares(

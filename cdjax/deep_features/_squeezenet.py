@@ -38,11 +38,9 @@ class Fire(nn.Module):
         squeezed = Conv(1, self.num_outputs // 8, name="squeeze")(maps)
         one = Conv(1, self.num_outputs // 2, name="expand1x1")
         three = Conv(3, self.num_outputs // 2, pad=1, name="expand3x3")
-        # Which outputs are 1x1 is not known before run time, so that a few cost a 3x3 each: above
-        # 5/9 of them, all of them cost less.
-        if outputs is None or 9 * outputs.size > 5 * self.num_outputs:
-            whole = jnp.concatenate([one(squeezed), three(squeezed)], axis=-1)
-            return whole if outputs is None else jnp.take(whole, outputs, axis=-1, mode="clip")
+        if outputs is None:
+            return jnp.concatenate([one(squeezed), three(squeezed)], axis=-1)
+        # Which outputs are 1x1 is not known before run time, so that each costs a 3x3.
         kernel1, bias1 = one.weights(squeezed.shape[-1])
         kernel3, bias3 = three.weights(squeezed.shape[-1])
         kernel1 = jnp.pad(kernel1, ((1, 1), (1, 1), (0, 0), (0, 0)))

@@ -410,7 +410,8 @@ def build_deepcd(config: DeepCDConfig, deepest: _Deepest | None = None) -> Track
             used, params, patches, grid_hw=config.fine_hw, **options
         )
         rim, factor = config.rim, config.rim_factor
-        maps = maps[0, rim : maps.shape[1] - rim, rim : maps.shape[2] - rim]
+        end = config.fine_hw[0] - rim
+        maps = [each[0, rim:end, rim:end] for each in maps]
 
         def look(middle, size, scales):
             shift = factor * (middle - first)[::-1] / whole
@@ -629,8 +630,9 @@ def _room(config: DeepCDConfig, state: DeepCDState) -> tuple[int, ...]:
     ends = np.cumsum(config.backbone.layer_channels)
     last = int(np.searchsorted(ends, kept.max(), side="right"))
     width = config.backbone.layer_channels[last]
-    in_last = int(np.sum(kept >= ends[last] - width))
-    return size, last + 1, round_up(in_last, min(size, width))
+    in_last = round_up(int(np.sum(kept >= ends[last] - width)), width)
+    # One number for all that have the whole layer computed, so that fewer programs compile.
+    return size, last + 1, min(size, deep_features.num_outputs(in_last, width))
 
 
 def _compact(

@@ -98,43 +98,51 @@ def test_sizes_come_from_a_small_set():
     assert round_up(0, 128) == 0
 
 
-def test_deepest_layer_computes_only_selected_outputs():
-    few, _, state = compacted(DEEPCD_V)
-    frames, _ = video(1)
-    chosen = np.asarray(state.selected)[len(state.selected) - int(state.num_channels) :]
-    in_deepest = int(np.sum(chosen >= 128))
-    num_last = min(round_up(in_deepest, 128), len(state.selected))
-    assert 0 < in_deepest < num_last < 128
-
-    def kernels(tracker, state):
-        """Outputs of every gathering of the deepest layer's kernel, and of whole uses of it."""
-        jaxpr = jax.make_jaxpr(tracker.step)(few.params, state, jnp.asarray(frames[2])).jaxpr
-        whole = (3, 3, 64, 128)
-        gathered, used = set(), 0
-        for eqn in equations(jaxpr):
-            shapes = [getattr(var.aval, "shape", None) for var in eqn.invars]
-            if eqn.primitive.name == "gather" and shapes[0] == whole:
-                gathered.add(eqn.outvars[0].aval.shape[-1])
-            used += eqn.primitive.name == "conv_general_dilated" and whole in shapes
-        return gathered, used
-
-    assert kernels(few.tracker, state) == ({num_last}, 0)
-
-
-def test_the_network_stops_at_the_deepest_layer_in_use():
+def choosing(kept):
+    """A tracker whose distilled state keeps these channels, compacted."""
     wide = programs(DEEPCD_V)
     frames, boxes = video(1)
     state = wide.loop(frames[:2], boxes[0])[0][0]
     slots = len(state.selected)
-    early = np.arange(slots) - (slots - 9)  # nine channels of conv1_1, none deeper
-    state = state._replace(
-        selected=jnp.asarray(np.maximum(early, 0), jnp.int32), num_channels=jnp.int32(9)
+    selected = np.zeros(slots, np.int32)
+    selected[slots - len(kept) :] = kept
+    return wide.tracker.compact(
+        state._replace(selected=jnp.asarray(selected), num_channels=jnp.int32(len(kept)))
     )
-    few, small = wide.tracker.compact(state)
-    jaxpr = jax.make_jaxpr(few.step)(wide.params, small, jnp.asarray(frames[2])).jaxpr
-    used = {getattr(var.aval, "shape", None) for eqn in equations(jaxpr) for var in eqn.invars}
-    assert (3, 3, 3, 64) in used
-    assert not used & {(3, 3, 64, 64), (3, 3, 64, 128)}
+
+
+def shapes_used(tracker, state):
+    """Shapes of what every operation of a step takes, and of what is gathered of conv2_1."""
+    frames, _ = video(1)
+    jaxpr = jax.make_jaxpr(tracker.step)(programs(DEEPCD_V).params, state, jnp.asarray(frames[2]))
+    used, gathered = set(), set()
+    for eqn in equations(jaxpr.jaxpr):
+        shapes = [getattr(var.aval, "shape", None) for var in eqn.invars]
+        used |= {(eqn.primitive.name, shape) for shape in shapes}
+        if eqn.primitive.name == "gather" and shapes[0] == (3, 3, 64, 128):
+            gathered.add(eqn.outvars[0].aval.shape)
+    return used, gathered
+
+
+def test_deepest_layer_computes_few_outputs_or_all():
+    # 5/9 of 128 are 71; sizes go 56, 64, 80.
+    whole = ("conv_general_dilated", (3, 3, 64, 128))
+    for in_deepest, computed in ((5, 8), (64, 64), (65, 128), (128, 128)):
+        kept = [3, *range(128, 128 + in_deepest)]
+        tracker, state = choosing(kept)
+        used, gathered = shapes_used(tracker, state)
+        assert (whole in used) == (computed == 128)
+        assert gathered == (set() if computed == 128 else {(3, 3, 64, computed)})
+    # The programs of 80 and of 128 outputs are one.
+    some, all_ = [*range(80), *range(128, 208)], [*range(32), *range(128, 256)]
+    assert choosing(some)[0] == choosing(all_)[0]
+
+
+def test_the_network_stops_at_the_deepest_layer_in_use():
+    used, _ = shapes_used(*choosing(range(9)))  # nine channels of conv1_1, none deeper
+    shapes = {shape for _, shape in used}
+    assert (3, 3, 3, 64) in shapes
+    assert not shapes & {(3, 3, 64, 64), (3, 3, 64, 128)}
 
 
 @pytest.mark.parametrize("junk", [1e6, np.nan])
