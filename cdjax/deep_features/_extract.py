@@ -132,8 +132,8 @@ def extract(
 ) -> Float[Array, "n h w k"]:
     """Computes candidate channels: after ReLU, before pooling, resized to one grid.
 
-    With `selected` the deepest layer computes `num_last` of its outputs, if they are few enough
-    to pay (`num_outputs`); earlier layers are computed in full where deeper ones need them, and
+    With `selected` the deepest layer computes `num_last` of its outputs, or all where that is
+    cheaper (`num_outputs`); earlier layers are computed in full where deeper ones need them, and
     gathered.
 
     Args:
@@ -240,16 +240,17 @@ def _needed(
 
 
 def num_outputs(num_needed: int, num_all: int) -> int:
-    """Tells how many outputs a backbone's deepest layer computes where some are needed.
+    """Tells how many outputs of its deepest layer `extract` computes where some are needed.
 
     Args:
       num_needed: how many are needed.
       num_all: how many the layer has.
 
     Returns:
-      So many, or above 5/9 of them all: a convolution is faster than the products by which
-      a kernel's chosen outputs are computed (56x56 maps of 64 channels, two cores: 2.5 ms for all
-      of 128, 2.4 ms for 72 of them, 3.2 for 104).
+      `num_needed`; `num_all` where more than 5/9 are needed, since a convolution is then faster
+      than the products by which chosen outputs are computed (3x3, 56x56 maps of 64 channels, two
+      cores: all of 128 take 2.5 ms, 72 of them 2.4, 104 of them 3.2). Layers of strides or 1x1,
+      where any number pays, follow the same rule.
 
     >>> num_outputs(40, 128), num_outputs(72, 128)
     (40, 128)

@@ -105,7 +105,9 @@ def cut_regions(
     num = next((d for d in range(2, out_hw[0]) if out_hw[0] % d == 0), out_hw[0])
     rows = [x.reshape(len(sizes) * num, -1, x.shape[-1]) for x in rows]
     cols = [jnp.repeat(x, num, axis=0) for x in cols]
-    return in_turn(cut, (rows, cols)).reshape(len(sizes), *out_hw, -1)
+    return in_turn(cut, (rows, cols)).reshape(
+        len(sizes), *out_hw, sum(each.shape[-1] for each in maps)
+    )
 
 
 def _region_shares(

@@ -242,7 +242,7 @@ _Look = Callable[
 
 
 class _Deepest(NamedTuple):
-    """How far a compacted state needs the network: to this layer, with as many of its outputs."""
+    """How far a compacted state needs the network: to this layer, of which so many are computed."""
 
     num_layers: int
     num_last: int
@@ -293,8 +293,9 @@ def build_deepcd(config: DeepCDConfig, deepest: _Deepest | None = None) -> Track
         used, selected, num_last = backbone, None, None
         if channels is not None:
             selected = channels.selected
-            if channels.deepest is not None:
+            if selected is not None and channels.deepest is not None:
                 num_layers, num_last = channels.deepest
+                num_last = min(num_last, selected.size)
                 used = dataclasses.replace(backbone, layers=backbone.layers[:num_layers])
         return used, patches, {"selected": selected, "num_last": num_last}
 
@@ -622,7 +623,7 @@ def deepcd(config: DeepCDConfig) -> Tracker:
 
 
 def _room(config: DeepCDConfig, state: DeepCDState) -> tuple[int, ...]:
-    """Slots, layers, and outputs of the last layer that a distilled state needs; on the host."""
+    """Slots, layers, and outputs of the last layer that a distilled state computes; on the host."""
     require_distilled(state)
     count, slots = int(state.num_channels), state.selected.shape[0]
     size = round_up(count, slots)
@@ -631,8 +632,7 @@ def _room(config: DeepCDConfig, state: DeepCDState) -> tuple[int, ...]:
     last = int(np.searchsorted(ends, kept.max(), side="right"))
     width = config.backbone.layer_channels[last]
     in_last = round_up(int(np.sum(kept >= ends[last] - width)), width)
-    # One number for all that have the whole layer computed, so that fewer programs compile.
-    return size, last + 1, min(size, deep_features.num_outputs(in_last, width))
+    return size, last + 1, deep_features.num_outputs(in_last, width)
 
 
 def _compact(

@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 
 from cdjax._errors import InputError
-from cdjax.deep_features import Backbone, check_params, extract, extract_blocks
+from cdjax.deep_features import (
+    Backbone,
+    check_params,
+    extract,
+    extract_blocks,
+    extract_needed,
+    num_outputs,
+)
 from cdjax.deep_features._extract import _param_shapes, patch_by_patch
 
 CASES = [
@@ -36,8 +43,9 @@ def same(a, b):
     np.testing.assert_allclose(a, b, rtol=0, atol=2e-5 * np.abs(b).max())
 
 
+@pytest.mark.parametrize("few", [True, False])
 @pytest.mark.parametrize(("network", "layers", "side", "grid_hw"), CASES)
-def test_selected_equals_gathered(network, layers, side, grid_hw):
+def test_selected_equals_gathered(network, layers, side, grid_hw, few):
     backbone = Backbone(network=network, layers=layers)
     params, patches = random_params(backbone), patches_of(side)
     run = jax.jit(
@@ -47,12 +55,22 @@ def test_selected_equals_gathered(network, layers, side, grid_hw):
     full = run(params, patches)
     assert full.shape == (2, *grid_hw, backbone.num_channels)
     rng = np.random.default_rng(0)
-    some = np.sort(rng.choice(backbone.num_channels, 20, replace=False))
+    # A few of the deepest layer's outputs are computed by themselves, more with all the others.
+    num = 20 if few else backbone.num_channels * 3 // 4
+    some = np.sort(rng.choice(backbone.num_channels, num, replace=False))
     some[:3] = 0  # spare slots
     some[-1] = backbone.num_channels - 1
-    in_last = (some >= backbone.num_channels - backbone.layer_channels[-1]).sum()
-    got = run(params, patches, selected=jnp.asarray(some), num_last=int(in_last))
+    deepest = backbone.layer_channels[-1]
+    in_last = int((some >= backbone.num_channels - deepest).sum())
+    assert (num_outputs(in_last, deepest) < deepest) == few
+    got = run(params, patches, selected=jnp.asarray(some), num_last=in_last)
     same(got, full[..., some])
+    maps, index = extract_needed(
+        backbone, params, patches, grid_hw=grid_hw, selected=jnp.asarray(some), num_last=in_last
+    )
+    assert len(maps) == len(layers)
+    joined = jnp.concatenate(maps, axis=-1)
+    same(joined if index is None else joined[..., index], full[..., some])
 
 
 def test_more_than_needed_of_the_deepest_layer():

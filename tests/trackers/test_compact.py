@@ -7,6 +7,7 @@ import pytest
 from tracker_cases import (
     DEEPCD_V,
     HW,
+    all_finite,
     at,
     compacted,
     gap,
@@ -98,17 +99,25 @@ def test_sizes_come_from_a_small_set():
     assert round_up(0, 128) == 0
 
 
-def choosing(kept):
-    """A tracker whose distilled state keeps these channels, compacted."""
-    wide = programs(DEEPCD_V)
+def distilled(kept):
+    """A wide state that keeps these channels."""
     frames, boxes = video(1)
-    state = wide.loop(frames[:2], boxes[0])[0][0]
+    state = programs(DEEPCD_V).loop(frames[:2], boxes[0])[0][0]
     slots = len(state.selected)
+    used = np.arange(slots) >= slots - len(kept)
     selected = np.zeros(slots, np.int32)
-    selected[slots - len(kept) :] = kept
-    return wide.tracker.compact(
-        state._replace(selected=jnp.asarray(selected), num_channels=jnp.int32(len(kept)))
+    selected[used] = kept
+    return state._replace(
+        selected=jnp.asarray(selected),
+        num_channels=jnp.int32(len(kept)),
+        gain=state.gain * used,
+        model=state.model._replace(template_f=state.model.template_f * used[:, None, None]),
     )
+
+
+def choosing(kept):
+    """A tracker for such a state, and the state, compacted."""
+    return programs(DEEPCD_V).tracker.compact(distilled(kept))
 
 
 def shapes_used(tracker, state):
@@ -146,19 +155,34 @@ def test_the_network_stops_at_the_deepest_layer_in_use():
 
 
 @pytest.mark.parametrize("junk", [1e6, np.nan])
-def test_unselected_outputs_of_the_deepest_layer_do_not_matter(junk):
-    few, _, state = compacted(DEEPCD_V)
+@pytest.mark.parametrize("in_deepest", [40, 100])  # computed one by one, and with all
+def test_unselected_outputs_of_the_deepest_layer_do_not_matter(in_deepest, junk):
+    tracker, state = choosing([3, *range(128, 128 + in_deepest)])
     frames, _ = video(1)
-    chosen = np.asarray(state.selected)[len(state.selected) - int(state.num_channels) :]
-    unused = np.array([128 + j not in chosen for j in range(128)])
-    assert unused.any()
+    step, params = jit(tracker.step), programs(DEEPCD_V).params
+    unused = np.arange(128) >= in_deepest
     last = {
         key: jnp.where(unused, junk, leaf.reshape(-1, 128)).reshape(leaf.shape)
-        for key, leaf in few.params["conv2_1"].items()
+        for key, leaf in params["conv2_1"].items()
     }
-    _, expected = step_through(few, state, frames[2:])
-    _, found = step_through(few, state, frames[2:], params=few.params | {"conv2_1": last})
+    expected = step(params, state, frames[2])
+    found = step(params | {"conv2_1": last}, state, frames[2])
+    assert all_finite(found)
     assert same_bits(found, expected)
+
+
+def test_a_room_of_others_changes_no_box():
+    # Lanes of a batch share the largest room, in which a few outputs may be computed with all.
+    kept = [3, *range(128, 168)]
+    (few, own), frame = choosing(kept), video(1)[0][2]
+    wide, params = programs(DEEPCD_V), programs(DEEPCD_V).params
+    _, expected = jit(few.step)(params, own, frame)
+    for room in ((48, 3, 64), (160, 3, 128)):
+        tracker, state = wide.tracker.compact(distilled(kept), room)
+        assert len(state.selected) == room[0]
+        _, found = jit(tracker.step)(params, state, frame)
+        np.testing.assert_allclose(found.box, expected.box, atol=1e-4)
+        np.testing.assert_allclose(found.score, expected.score, atol=1e-5)
 
 
 def test_a_new_target_starts_with_all_candidates():
