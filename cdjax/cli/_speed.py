@@ -86,7 +86,8 @@ def add_parser(subparsers: Any) -> None:
         type=_sizes,
         default=(),
         metavar="A,B",
-        help="also time as many lanes in one program, beside single streams in the same rounds",
+        help="also time as many lanes in one program, beside single streams in the same rounds; "
+        "with --roofline, which share of this machine's rates they reach at least",
     )
     parser.add_argument(
         "--profile",
@@ -199,7 +200,10 @@ def run(args: argparse.Namespace) -> int:
                 print(f"{row['tracker']}: {what}")
     if args.batch_sizes:
         for case, row in zip(cases, rows, strict=True):
-            row["batches"] = _time_batches(case, frames, args)
+            row["batches"] = [
+                batch | (_batch_shares(row, batch, peaks) if peaks else {})
+                for batch in _time_batches(case, frames, args)
+            ]
             print(_batch_table(row["tracker"], row["batches"]))
     if args.profile:
         for case, row in zip(cases, rows, strict=True):
@@ -310,6 +314,7 @@ def _prepare(name: str, weights: str | None, params: Any, frames: list[Any], box
         "backbone_gflop": bare_cost.flops / 1e9,
         "step_gflop": cost.flops / 1e9,
         "step_gbytes": cost.bytes / 1e9,
+        "weights_gbytes": cost.params_bytes / 1e9,
         "step_uncounted": sorted(cost.untold | bare_cost.untold),
         "state_bytes": _num_bytes(distilled),
         "model_bytes": trackers.model_bytes(config.backbone, params, distilled),
@@ -419,8 +424,12 @@ def _time_batches(case: _Case, frames: list[Any], args: argparse.Namespace) -> l
             after, output = alone(case.params, after, frame, one)
             jax.device_get(output.box)
 
+    devices = {1: 1}
+
     def batch(size: int) -> Callable[[], Any]:
         slots = Slots(case.tracker, params, state, num=size)
+        # The rates of a CPU are those of all cores, whatever devices they are made into.
+        devices[size] = len(slots.devices) if slots.at_once else 1
         for slot in range(size):
             slots.put(slot, state)
         chunks = np.repeat(chunk[None], size, axis=0)
@@ -435,17 +444,39 @@ def _time_batches(case: _Case, frames: list[Any], args: argparse.Namespace) -> l
                 seconds[size].append(taken)
     fps = {size: size * _CHUNK / statistics.median(taken) for size, taken in seconds.items()}
     return [
-        {"batch_size": size, "fps": rate, "against_single": rate / fps[1]}
+        {
+            "batch_size": size,
+            "devices": devices[size],
+            "fps": rate,
+            "against_single": rate / fps[1],
+        }
         for size, rate in fps.items()
     ]
 
 
+def _batch_shares(
+    row: dict[str, Any], batch: dict[str, Any], peaks: dict[str, float]
+) -> dict[str, Any]:
+    """How much of a device's rates the least that these frames/s need takes; weights count once."""
+    fps = batch["fps"] / batch["devices"]
+    weights = row["weights_gbytes"] * (1 - 1 / batch["batch_size"])
+    return {
+        "share_of_operations": fps * row["step_gflop"] / peaks["gflops"],
+        "share_of_bytes": fps * (row["step_gbytes"] - weights) / peaks["gbytes_s"],
+    }
+
+
 def _batch_table(name: str, batches: list[dict[str, Any]]) -> str:
     lines = [f"\n{name}: frames/s of all lanes together, transfers included"]
-    lines += [
-        f"{row['batch_size']:>6} lanes {row['fps']:10.1f}  {row['against_single']:6.2f} x single"
-        for row in batches
-    ]
+    for row in batches:
+        line = f"{row['batch_size']:>6} lanes {row['fps']:10.1f}"
+        line += f"  {row['against_single']:6.2f} x single"
+        if "share_of_operations" in row:
+            line += (
+                f"  {row['share_of_operations']:6.1%} of the matrix product's rate, "
+                f"{row['share_of_bytes']:6.1%} of the copy's"
+            )
+        lines.append(line)
     return "\n".join(lines)
 
 

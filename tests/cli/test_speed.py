@@ -85,11 +85,13 @@ def test_bursts_time_every_turn_of_a_cycle(period):
     assert _speed._finish(case)["fps"] > 0
 
 
+@pytest.mark.as_shipped  # FFTs are among what takes longest
 def test_lanes_beside_single_streams_and_a_profile(tmp_path, capsys):
     path, folder = tmp_path / "speed.json", tmp_path / "profile"
     arguments = ["--tracker", "CF2-H", "--frames", "2", "--batch_sizes", "2", "--json", str(path)]
-    assert main(["speed", *arguments, "--profile", str(folder)]) == 0
-    (row,) = json.loads(path.read_text())["trackers"]
+    assert main(["speed", *arguments, "--roofline", "--profile", str(folder)]) == 0
+    report = json.loads(path.read_text())
+    (row,), peaks = report["trackers"], report["peaks"]
     single, pair = row["batches"]
     assert (single["batch_size"], pair["batch_size"], single["against_single"]) == (1, 2, 1)
     assert pair["against_single"] == pytest.approx(pair["fps"] / single["fps"])
@@ -99,7 +101,13 @@ def test_lanes_beside_single_streams_and_a_profile(tmp_path, capsys):
     assert 0.3 < sum(operation["share"] for operation in row["profile"]) <= 1
     assert sum(spent) < 10 * row["step_ms"]
     assert any("fft" in operation["from"] for operation in row["profile"])
-    assert "x single" in capsys.readouterr().out
+    used = pair["fps"] * row["step_gflop"] / peaks["gflops"]
+    assert pair["share_of_operations"] == pytest.approx(used)
+    used = pair["fps"] * row["step_gbytes"] / peaks["gbytes_s"]
+    assert pair["share_of_bytes"] == pytest.approx(used)
+    (told,) = (line for line in capsys.readouterr().out.splitlines() if " 2 lanes" in line)
+    assert "x single" in told
+    assert f"{pair['share_of_operations']:6.1%} of the matrix product's rate" in told
     assert main(["speed", "--tracker", "CF2-H", "--batch_sizes", "2,x"]) == 2
     assert "'x' is not a number" in capsys.readouterr().err
 
