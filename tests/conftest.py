@@ -10,6 +10,9 @@ import jax
 import pytest
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
+# See `_compile_quickly`; CDJAX_AS_SHIPPED=1 compiles every test as users do, half as fast again.
+_QUICKLY = os.environ.get("CDJAX_AS_SHIPPED") != "1"
+jax.config.update("jax_disable_most_optimizations", _QUICKLY)
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -31,16 +34,24 @@ def _drop_programs():
 
 @pytest.fixture(autouse=True)
 def _compile_quickly(request, monkeypatch):
-    """Makes the library's programs without the compiler's dear passes, but for `as_shipped`."""
+    """Makes this process's programs without the compiler's dear passes, but for `as_shipped`."""
     from tracker_cases import QuickJax
 
     from cdjax.lanes import _programs
 
-    if request.node.get_closest_marker("as_shipped"):
-        # None that another test has made quickly.
-        monkeypatch.setattr(_programs.programs, "_held", {})
-    else:
+    if not _QUICKLY:
+        yield
+        return
+    if not request.node.get_closest_marker("as_shipped"):
         monkeypatch.setattr(_programs, "jax", QuickJax())
+        yield
+        return
+    # None that another test has made quickly.
+    monkeypatch.setattr(_programs.programs, "_held", {})
+    jax.clear_caches()
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", True)
 
 
 def find_data() -> Path | None:

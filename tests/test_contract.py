@@ -185,7 +185,12 @@ def test_chunks_equal_whole_bit_for_bit(name):
 
 
 @pytest.mark.parametrize(
-    "name", [*CF2, "DeepCD-H", "DeepCD-H:select=exact", DEEPCD_V32, "CACF-CD", MDNET_CD]
+    "name",
+    [
+        *CF2,
+        *("DeepCD-H", "DeepCD-H:select=exact", DEEPCD_V32, "CACF-CD"),
+        pytest.param(MDNET_CD, marks=pytest.mark.slow),
+    ],
 )
 def test_lanes_equal_single_runs(name):
     # Different videos and boxes: a lane that looked at its neighbour would show.
