@@ -10,7 +10,7 @@ import jax
 import pytest
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
-# See `_compile_quickly`; CDJAX_AS_SHIPPED=1 compiles every test as users do, half as fast again.
+# See `_compile_quickly`; CDJAX_AS_SHIPPED=1 compiles every test as users do; slower.
 _QUICKLY = os.environ.get("CDJAX_AS_SHIPPED") != "1"
 jax.config.update("jax_disable_most_optimizations", _QUICKLY)
 
