@@ -85,6 +85,15 @@ def test_bursts_time_every_turn_of_a_cycle(period):
     assert _speed._finish(case)["fps"] > 0
 
 
+def test_shares_of_lanes_count_weights_once_and_each_device_by_itself():
+    row = {"step_gflop": 2.0, "step_gbytes": 0.5, "weights_gbytes": 0.4}
+    peaks = {"gflops": 1000.0, "gbytes_s": 100.0}
+    found = _speed._batch_shares(row, {"batch_size": 8, "devices": 2, "fps": 100.0}, peaks)
+    # 50 frames/s a device; of 0.5 GB a frame 0.1 are its own, and an eighth of the weights' 0.4.
+    assert found["share_of_operations"] == pytest.approx(50 * 2 / 1000)
+    assert found["share_of_bytes"] == pytest.approx(50 * 0.15 / 100)
+
+
 @pytest.mark.as_shipped  # FFTs are among what takes longest
 def test_lanes_beside_single_streams_and_a_profile(tmp_path, capsys):
     path, folder = tmp_path / "speed.json", tmp_path / "profile"
