@@ -75,20 +75,29 @@ def convolve(
         pad = 0
 
     def direct(
-        maps: Float[Array, "n h w c_in"], kernel: Float[Array, "kh kw c_in c_out"]
+        maps: Float[Array, "n h w c_in"],
+        kernel: Float[Array, "kh kw c_in c_out"],
+        *,
+        spare_rows: int = 0,
     ) -> Float[Array, "n h_out w_out c_out"]:
-        return jax.lax.conv_general_dilated(
+        out = jax.lax.conv_general_dilated(
             maps,
             kernel,
             window_strides=(stride, stride),
-            padding=((pad, pad), (pad, pad)),
+            padding=((pad, pad + spare_rows), (pad, pad)),
             dimension_numbers=("NHWC", "HWIO", "NHWC"),
         )
+        return out[:, : out.shape[1] - spare_rows]
 
     if stride > 1 and kernel.shape[2] > 3:
         # Half the time of XLA's convolution on CPU, where steps leave its inner loop.
-        by_columns = functools.partial(_convolve_by_columns, stride=stride, pad=pad)
-        out = jax.lax.platform_dependent(maps, kernel, cpu=by_columns, default=direct)
+        on_cpu = functools.partial(_convolve_by_columns, stride=stride, pad=pad)
+        out = jax.lax.platform_dependent(maps, kernel, cpu=on_cpu, default=direct)
+    elif stride == 1 and pad and 2 * pad + 1 == kernel.shape[0]:
+        # XLA gives YNNPACK every convolution but those whose output is larger than their input.
+        # Eigen, which gets these, takes 0.7 of the time (AVX2; 3x3 kernels of 64 channels).
+        on_cpu = functools.partial(direct, spare_rows=1)
+        out = jax.lax.platform_dependent(maps, kernel, cpu=on_cpu, default=direct)
     else:
         out = direct(maps, kernel)
     return jax.nn.relu(out + bias[None, None, None, :])
