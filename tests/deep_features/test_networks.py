@@ -6,7 +6,12 @@ import pytest
 from cdjax import weights
 from cdjax.deep_features import Backbone, extract, init_params, padding_reach
 from cdjax.deep_features._extract import forward as eager_forward
-from cdjax.deep_features._layers import local_response_norm, max_pool
+from cdjax.deep_features._layers import (
+    convolve,
+    convolve_by_products,
+    local_response_norm,
+    max_pool,
+)
 from cdjax.deep_features._vgg import VGGM
 
 _forward = jax.jit(eager_forward, static_argnums=0)
@@ -32,6 +37,47 @@ def test_normalised_vgg19(data_dir, parity_dir, crop, padding):
                 found[np.ix_(rows, rows)], expected, rtol=0, atol=3e-5 * scale
             )
             np.testing.assert_allclose(found.mean((0, 1)), mean, rtol=0, atol=3e-5 * mean.max())
+
+
+def dense_convolution(maps, kernel, bias, *, stride, pad):
+    """The definition, place by place, in float64."""
+    maps = np.pad(np.float64(maps), ((0, 0), (pad, pad), (pad, pad), (0, 0)))
+    size = kernel.shape[0]
+    ends = [n - size + 1 for n in maps.shape[1:3]]
+    out = [
+        [
+            np.tensordot(maps[:, i : i + size, j : j + size], kernel, axes=3)
+            for j in range(0, ends[1], stride)
+        ]
+        for i in range(0, ends[0], stride)
+    ]
+    return np.maximum(np.moveaxis(np.array(out), 2, 0) + bias, 0)
+
+
+@pytest.mark.parametrize(
+    ("size", "stride", "pad", "inputs"),
+    [(3, 1, 1, 24), (5, 1, 2, 24), (3, 1, 0, 24), (3, 1, 2, 3), (3, 2, 1, 24), (1, 1, 0, 24)],
+)
+def test_convolutions_equal_the_definition(size, stride, pad, inputs):
+    rng = np.random.default_rng(size + stride + pad)
+    maps = rng.normal(size=(2, 3, 9, 7, inputs)).astype(np.float32)
+    kernel = rng.normal(size=(2, size, size, inputs, 20)).astype(np.float32)
+    bias = rng.normal(size=(2, 20)).astype(np.float32)
+    ways = [lambda *args: convolve(*args, stride=stride, pad=pad)]
+    if stride == 1:
+        ways.append(lambda *args: convolve_by_products(*args, pad=pad))
+    expected = [
+        dense_convolution(*lane, stride=stride, pad=pad)
+        for lane in zip(maps, kernel, bias, strict=True)
+    ]
+    for way in ways:
+        # Alone, and as lanes with a kernel each.
+        found = [
+            jax.jit(way)(maps[0], kernel[0], bias[0]),
+            *jax.jit(jax.vmap(way))(maps, kernel, bias),
+        ]
+        for one, dense in zip(found, [expected[0], *expected], strict=True):
+            np.testing.assert_allclose(one, dense, rtol=0, atol=2e-6 * dense.max())
 
 
 @pytest.mark.data
