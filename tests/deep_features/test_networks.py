@@ -80,6 +80,18 @@ def test_convolutions_equal_the_definition(size, stride, pad, inputs):
             np.testing.assert_allclose(one, dense, rtol=0, atol=2e-6 * dense.max())
 
 
+def test_slopes_of_a_convolution_are_those_of_products():
+    rng = np.random.default_rng(0)
+    shapes = (2, 6, 5, 24), (3, 3, 24, 20), (20,)
+    args = [jnp.asarray(rng.normal(size=shape), jnp.float32) for shape in shapes]
+    slopes = []
+    for way in (convolve, convolve_by_products):
+        total = lambda *args, way=way: jnp.sum(way(*args, pad=1) ** 2)
+        slopes.append(jax.jit(jax.grad(total, argnums=(0, 1, 2)))(*args))
+    for one, other in zip(*slopes, strict=True):
+        np.testing.assert_allclose(one, other, rtol=0, atol=1e-5 * np.abs(other).max())
+
+
 @pytest.mark.data
 @pytest.mark.parametrize("crop", ["coffee", "ball"])
 def test_squeezenet(data_dir, parity_dir, crop):
