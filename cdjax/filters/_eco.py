@@ -20,6 +20,9 @@ from cdjax.filters._spatial import SpatialReg, reg_energy, regularise
 _SAMPLES_AT_ONCE = 5
 """Most samples of the memory in a turn of the loop over them."""
 
+_CHANNELS_AT_ONCE = 16
+"""Most channels that are summed at once, where they are summed in parts."""
+
 RealBlocks = tuple[Float[Array, "_ _ _"], ...]
 
 
@@ -116,6 +119,24 @@ def project(
     return jnp.einsum("...chw,ck->...khw", maps, projection, precision="highest")
 
 
+def _sum_products(
+    sample_f: Complex[Array, "*b k h wf"], filter_f: Complex[Array, "k h wf"], *, as_it_is: bool
+) -> Complex[Array, "*b h wf"]:
+    """Sum over channels of a sample times the filter, in parts unless told to sum as it is."""
+    # XLA on CPUs multiplies and sums up to 16 channels of flat maps in one loop. More than 32 it
+    # writes out as products and sums in windows of 32, at a loss where these are not full. Parts
+    # that are padded afterwards would all go into the padding's loop, which is slower than both.
+    filter_f = filter_f[(None,) * (sample_f.ndim - 3)]
+    num_channels, *grid = sample_f.shape[-3:]
+    if as_it_is or num_channels % 32 == 0:
+        return jnp.sum(sample_f * filter_f, axis=-3)
+    one, other = (x.reshape(*x.shape[:-2], -1) for x in (sample_f, filter_f))
+    num_parts = -(-num_channels // _CHANNELS_AT_ONCE)
+    parts = np.array_split(np.arange(num_channels), num_parts)
+    total = sum(jnp.sum((one * other)[..., part[0] : part[-1] + 1, :], axis=-2) for part in parts)
+    return jnp.asarray(total).reshape(*sample_f.shape[:-3], *grid)
+
+
 def respond_eco(
     filter_f: Blocks, sample_f: tuple[Complex[Array, "*b _ _ _"], ...]
 ) -> Complex[Array, "*b h wf"]:
@@ -132,8 +153,7 @@ def respond_eco(
     hw = max(map(_size, filter_f))
     total = 0.0
     for filt, sample in zip(filter_f, sample_f, strict=True):
-        lanes = (None,) * (sample.ndim - 3)
-        total += pad_series(jnp.sum(sample * filt[lanes], axis=-3), hw)
+        total += pad_series(_sum_products(sample, filt, as_it_is=_size(sample) < hw), hw)
     return jnp.asarray(total)
 
 
