@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from cdjax._errors import InputError
@@ -254,7 +253,7 @@ def load_params(name_or_path: str | Path, *, directory: Path | None = None) -> P
         params = converted.params
     else:
         params = read_params(path)
-    return jax.tree.map(jnp.asarray, params)
+    return jax.device_put(params)
 
 
 def find_weights(name_or_path: str | Path, *, directory: Path | None = None) -> Path:
