@@ -202,6 +202,7 @@ def fresh():
     "package",
     [
         "cv2",
+        "flax",
         "orbax",
         "matplotlib",
         "scipy.io",

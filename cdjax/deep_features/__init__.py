@@ -19,12 +19,12 @@ from cdjax.deep_features._extract import layers_of as layers_of
 from cdjax.deep_features._extract import num_outputs as num_outputs
 from cdjax.deep_features._mdnet import candidate_features as candidate_features
 from cdjax.deep_features._mdnet import maps_of as maps_of
+from cdjax.deep_features._names import padding_reach as padding_reach
 from cdjax.deep_features._resample import LARGEST_REGION as LARGEST_REGION
 from cdjax.deep_features._resample import cut_regions as cut_regions
 from cdjax.deep_features._resample import resize as resize
 from cdjax.deep_features._shallow import FHOG_CHANNELS as FHOG_CHANNELS
 from cdjax.deep_features._shallow import fhog as fhog
-from cdjax.deep_features._vgg import padding_reach as padding_reach
 
 __all__ = [
     "COLOR_NAME_CHANNELS",

@@ -5,7 +5,6 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,22 +16,16 @@ from cdjax.deep_features._color_names import (
     check_color_table,
     color_names,
 )
-from cdjax.deep_features._resample import resize
-from cdjax.deep_features._shallow import FHOG_CHANNELS, fhog
-from cdjax.deep_features._squeezenet import (
+from cdjax.deep_features._names import (
+    MDNET_LAYERS,
     SQUEEZENET1_1_LAYERS,
     SQUEEZENET_LAYERS,
-    SqueezeNet,
-)
-from cdjax.deep_features._turns import in_turn
-from cdjax.deep_features._vgg import (
-    MDNET_LAYERS,
-    PY_MDNET_NORM,
-    VGG19,
     VGG19_LAYERS,
     VGG_M_LAYERS,
-    VGGM,
 )
+from cdjax.deep_features._resample import resize
+from cdjax.deep_features._shallow import FHOG_CHANNELS, fhog
+from cdjax.deep_features._turns import in_turn
 
 _LAYERS = {
     "vgg19": VGG19_LAYERS,
@@ -282,7 +275,7 @@ def init_params(key: Array, backbone: Backbone) -> Params:
     shapes = _param_shapes(backbone.network, backbone.layers[-1])
     leaves, tree = jax.tree_util.tree_flatten_with_path(shapes)
     keys = jax.random.split(key, len(leaves))
-    draw = nn.initializers.he_normal()
+    draw = jax.nn.initializers.he_normal()
 
     def one(key: Array, path: Any, leaf: Any) -> Array:
         if path[-1].key == "kernel":
@@ -354,8 +347,11 @@ def _hog_cell(side: int, grid_hw: tuple[int, int]) -> int:
     return cell
 
 
-def network_module(backbone: Backbone) -> nn.Module:
-    """The network of a backbone."""
+def network_module(backbone: Backbone) -> Any:
+    """The network of a backbone, a linen module; Flax is imported with the first."""
+    from cdjax.deep_features._squeezenet import SqueezeNet
+    from cdjax.deep_features._vgg import PY_MDNET_NORM, VGG19, VGGM
+
     if backbone.network == "vgg19":
         return VGG19(backbone.layers, backbone.padding)
     if backbone.network == "vgg_m":

@@ -5,18 +5,7 @@ import jax.numpy as jnp
 
 from cdjax._types import Array, Float, Int
 from cdjax.deep_features._layers import Conv, convolve_by_products, max_pool
-
-_FIRE_CHANNELS = (128, 128, 256, 256, 384, 384, 512, 512)
-
-SQUEEZENET_LAYERS = {
-    "conv1": 96,
-    **{f"fire{i}": channels for i, channels in enumerate(_FIRE_CHANNELS, 2)},
-    "conv10": 1000,
-}
-"""Channels of each layer of v1.0, in network order."""
-
-SQUEEZENET1_1_LAYERS = SQUEEZENET_LAYERS | {"conv1": 64}
-"""Channels of each layer of v1.1, in network order."""
+from cdjax.deep_features._names import SQUEEZENET1_1_LAYERS, SQUEEZENET_LAYERS
 
 
 class Fire(nn.Module):
