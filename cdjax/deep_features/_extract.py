@@ -364,6 +364,7 @@ def network_module(backbone: Backbone) -> Any:
     return SqueezeNet(backbone.layers, version)
 
 
+@functools.partial(jax.jit, static_argnums=0, inline=True)
 def forward(
     backbone: Backbone,
     params: Params,
@@ -371,6 +372,7 @@ def forward(
     outputs: Int[Array, " k"] | None = None,
 ) -> list[Float[Array, "n _ _ _"]]:
     """Runs the network; one array of maps a layer."""
+    # Inlined: of the jit only its memory is wanted, since a step traces the same network often.
     maps: Any = network_module(backbone).apply({"params": params}, patches, outputs)
     return [maps[layer] for layer in backbone.layers]
 
