@@ -4,6 +4,7 @@ A block's coefficients are half spectra at its own odd size (`_series.py`); resp
 size of the finest block.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -119,24 +120,6 @@ def project(
     return jnp.einsum("...chw,ck->...khw", maps, projection, precision="highest")
 
 
-def _sum_products(
-    sample_f: Complex[Array, "*b k h wf"], filter_f: Complex[Array, "k h wf"], *, as_it_is: bool
-) -> Complex[Array, "*b h wf"]:
-    """Sum over channels of a sample times the filter, in parts unless told to sum as it is."""
-    # XLA on CPUs multiplies and sums up to 16 channels of flat maps in one loop. More than 32 it
-    # writes out as products and sums in windows of 32, at a loss where these are not full. Parts
-    # that are padded afterwards would all go into the padding's loop, which is slower than both.
-    filter_f = filter_f[(None,) * (sample_f.ndim - 3)]
-    num_channels, *grid = sample_f.shape[-3:]
-    if as_it_is or num_channels % 32 == 0:
-        return jnp.sum(sample_f * filter_f, axis=-3)
-    one, other = (x.reshape(*x.shape[:-2], -1) for x in (sample_f, filter_f))
-    num_parts = -(-num_channels // _CHANNELS_AT_ONCE)
-    parts = np.array_split(np.arange(num_channels), num_parts)
-    total = sum(jnp.sum((one * other)[..., part[0] : part[-1] + 1, :], axis=-2) for part in parts)
-    return jnp.asarray(total).reshape(*sample_f.shape[:-3], *grid)
-
-
 def respond_eco(
     filter_f: Blocks, sample_f: tuple[Complex[Array, "*b _ _ _"], ...]
 ) -> Complex[Array, "*b h wf"]:
@@ -150,11 +133,49 @@ def respond_eco(
       Half spectra of the response at the finest block's size; the target's shift is where the
       series peaks, (0, 0) for none.
     """
+    return _respond(filter_f, sample_f, _sum_products)
+
+
+def _respond(
+    filter_f: Blocks,
+    sample_f: tuple[Complex[Array, "*b _ _ _"], ...],
+    sum_finest: Callable[[Array, Array], Array],
+) -> Complex[Array, "*b h wf"]:
+    """`respond_eco` with a way to sum the products' channels where no padding follows."""
     hw = max(map(_size, filter_f))
     total = 0.0
     for filt, sample in zip(filter_f, sample_f, strict=True):
-        total += pad_series(_sum_products(sample, filt, as_it_is=_size(sample) < hw), hw)
+        filt = filt[(None,) * (sample.ndim - 3)]
+        if _size(sample) == hw:
+            total += sum_finest(sample, filt)
+        else:
+            total += pad_series(_sum_products(sample, filt), hw)
     return jnp.asarray(total)
+
+
+def _sum_products(
+    sample: Complex[Array, "*b k h wf"], filt: Complex[Array, "*#b k h wf"]
+) -> Complex[Array, "*b h wf"]:
+    """Sum over channels."""
+    return jnp.sum(sample * filt, axis=-3)
+
+
+def _sum_in_parts(
+    sample: Complex[Array, "*b k h wf"], filt: Complex[Array, "*#b k h wf"]
+) -> Complex[Array, "*b h wf"]:
+    """The same, faster on CPUs where the gradient reads the samples again.
+
+    XLA multiplies and sums up to 16 channels of flat maps in one loop. More than 32 it writes out
+    as products and sums in windows of 32, at a loss where these are not full.
+    """
+    num_channels, *grid = sample.shape[-3:]
+    if num_channels % 32 == 0:
+        return _sum_products(sample, filt)
+    sample, filt = (x.reshape(*x.shape[:-2], -1) for x in (sample, filt))
+    products = sample * filt
+    parts = np.array_split(np.arange(num_channels), -(-num_channels // _CHANNELS_AT_ONCE))
+    total = sum(jnp.sum(products[..., part[0] : part[-1] + 1, :], axis=-2) for part in parts)
+    return jnp.asarray(total).reshape(*products.shape[:-2], *grid)
 
 
 def _pull(
@@ -175,7 +196,7 @@ def _data_gradient(
 
     def add(total: Blocks, slots: tuple[tuple[Array, ...], Array]) -> tuple[Blocks, None]:
         samples_f, weights = slots
-        error_f = respond_eco(filter_f, samples_f)
+        error_f = _respond(filter_f, samples_f, _sum_in_parts)
         error_f = error_f if label_f is None else error_f - label_f[None]
         pulled = _pull(samples_f, weights[:, None, None] * error_f)
         return jax.tree.map(lambda t, part: t + jnp.sum(part, axis=0), total, pulled), None
