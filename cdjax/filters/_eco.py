@@ -4,7 +4,6 @@ A block's coefficients are half spectra at its own odd size (`_series.py`); resp
 size of the finest block.
 """
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -20,9 +19,6 @@ from cdjax.filters._spatial import SpatialReg, reg_energy, regularise
 
 _SAMPLES_AT_ONCE = 5
 """Most samples of the memory in a turn of the loop over them."""
-
-_CHANNELS_AT_ONCE = 16
-"""Most channels that are summed at once, where they are summed in parts."""
 
 RealBlocks = tuple[Float[Array, "_ _ _"], ...]
 
@@ -133,49 +129,12 @@ def respond_eco(
       Half spectra of the response at the finest block's size; the target's shift is where the
       series peaks, (0, 0) for none.
     """
-    return _respond(filter_f, sample_f, _sum_products)
-
-
-def _respond(
-    filter_f: Blocks,
-    sample_f: tuple[Complex[Array, "*b _ _ _"], ...],
-    sum_finest: Callable[[Array, Array], Array],
-) -> Complex[Array, "*b h wf"]:
-    """`respond_eco` with a way to sum the products' channels where no padding follows."""
     hw = max(map(_size, filter_f))
     total = 0.0
     for filt, sample in zip(filter_f, sample_f, strict=True):
-        filt = filt[(None,) * (sample.ndim - 3)]
-        if _size(sample) == hw:
-            total += sum_finest(sample, filt)
-        else:
-            total += pad_series(_sum_products(sample, filt), hw)
+        lanes = (None,) * (sample.ndim - 3)
+        total += pad_series(jnp.sum(sample * filt[lanes], axis=-3), hw)
     return jnp.asarray(total)
-
-
-def _sum_products(
-    sample: Complex[Array, "*b k h wf"], filt: Complex[Array, "*#b k h wf"]
-) -> Complex[Array, "*b h wf"]:
-    """Sum over channels."""
-    return jnp.sum(sample * filt, axis=-3)
-
-
-def _sum_in_parts(
-    sample: Complex[Array, "*b k h wf"], filt: Complex[Array, "*#b k h wf"]
-) -> Complex[Array, "*b h wf"]:
-    """The same, faster on CPUs where the gradient reads the samples again.
-
-    XLA multiplies and sums up to 16 channels of flat maps in one loop. More than 32 it writes out
-    as products and sums in windows of 32, at a loss where these are not full.
-    """
-    num_channels, *grid = sample.shape[-3:]
-    if num_channels % 32 == 0:
-        return _sum_products(sample, filt)
-    sample, filt = (x.reshape(*x.shape[:-2], -1) for x in (sample, filt))
-    products = sample * filt
-    parts = np.array_split(np.arange(num_channels), -(-num_channels // _CHANNELS_AT_ONCE))
-    total = sum(jnp.sum(products[..., part[0] : part[-1] + 1, :], axis=-2) for part in parts)
-    return jnp.asarray(total).reshape(*products.shape[:-2], *grid)
 
 
 def _pull(
@@ -196,7 +155,7 @@ def _data_gradient(
 
     def add(total: Blocks, slots: tuple[tuple[Array, ...], Array]) -> tuple[Blocks, None]:
         samples_f, weights = slots
-        error_f = _respond(filter_f, samples_f, _sum_in_parts)
+        error_f = respond_eco(filter_f, samples_f)
         error_f = error_f if label_f is None else error_f - label_f[None]
         pulled = _pull(samples_f, weights[:, None, None] * error_f)
         return jax.tree.map(lambda t, part: t + jnp.sum(part, axis=0), total, pulled), None
