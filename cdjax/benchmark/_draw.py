@@ -265,9 +265,7 @@ def _panel(label: str, picture: np.ndarray, height: int) -> np.ndarray:
     how = cv2.INTER_AREA if shrinks else cv2.INTER_NEAREST
     picture = np.asarray(cv2.resize(picture, (width, height), interpolation=how))
     head = np.full((26, width, 3), 255, np.uint8)
-    scale = 0.45
-    (needed, _), _ = cv2.getTextSize(label, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)
-    scale *= min(1.0, (width - 4) / max(needed, 1))
+    scale = _fitting(label, 0.45, width - 4)
     cv2.putText(
         head,
         label,
@@ -314,6 +312,19 @@ def _rectangle(image: np.ndarray, box: Any, color: tuple[int, int, int], thick: 
     cv2.rectangle(image, first, last, color, thick)
 
 
+def _fitting(text: str, scale: float, room: int) -> float:
+    """A scale of OpenCV's font, `scale` or less, at which text is at most `room` px wide."""
+    import cv2
+
+    def width(scale: float) -> int:
+        return cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)[0][0]
+
+    # From OpenCV 5.1 on letters have whole pixels: widths do not grow in proportion.
+    while width(scale) > room and scale > 0.02:
+        scale *= 0.95
+    return scale
+
+
 def _write(
     image: np.ndarray, text: str, corner: tuple[int, int], color: tuple[int, int, int]
 ) -> int:
@@ -321,9 +332,8 @@ def _write(
     import cv2
 
     h, w = image.shape[:2]
-    scale, font = max(0.3, h / 900), cv2.FONT_HERSHEY_SIMPLEX
-    (width, _), _ = cv2.getTextSize(text, font, scale, 1)
-    scale *= min(1.0, (w - 2 * corner[0] - 8) / max(width, 1))
+    font = cv2.FONT_HERSHEY_SIMPLEX
+    scale = _fitting(text, max(0.3, h / 900), w - 2 * corner[0] - 8)
     (width, height), below = cv2.getTextSize(text, font, scale, 1)
     x, y = corner
     stop = y + height + below + 4
