@@ -1,6 +1,8 @@
 """Shared fixtures: the data folder, and the strictness that every test runs under."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 # Several test processes share a GPU.
@@ -10,11 +12,33 @@ import jax
 import pytest
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
-# See `_compile_quickly`; CDJAX_AS_SHIPPED=1 compiles every test as users do; slower.
-_QUICKLY = os.environ.get("CDJAX_AS_SHIPPED") != "1"
-jax.config.update("jax_disable_most_optimizations", _QUICKLY)
 
 ROOT = Path(__file__).resolve().parents[1]
+
+
+# CDJAX_AS_SHIPPED=1 compiles every test as users do; slower.
+_QUICKLY = os.environ.get("CDJAX_AS_SHIPPED") != "1"
+# Half of a test's time would go into XLA's newer code generators.
+_OLD_EMITTERS = "--xla_cpu_use_fusion_emitters=false"
+
+
+def pytest_configure(config):
+    """Makes the programs of this process and of those it starts without dear passes."""
+    given = os.environ.get("XLA_FLAGS", "")
+    if not _QUICKLY:
+        return
+    jax.config.update("jax_disable_most_optimizations", True)
+    os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
+    if _OLD_EMITTERS not in given and _is_known(_OLD_EMITTERS):
+        os.environ["XLA_FLAGS"] = f"{given} {_OLD_EMITTERS}".strip()
+
+
+def _is_known(flag: str) -> bool:
+    """Whether XLA knows a flag; it ends a process that gives it another."""
+    command = [sys.executable, "-c", "import jax; jax.devices()"]
+    environment = {**os.environ, "XLA_FLAGS": flag, "JAX_PLATFORMS": "cpu"}
+    done = subprocess.run(command, env=environment, capture_output=True, check=False)
+    return done.returncode == 0
 
 
 _MAPS = Path("/proc/self/maps")
@@ -33,19 +57,16 @@ def _drop_programs():
 
 
 @pytest.fixture(autouse=True)
-def _compile_quickly(request, monkeypatch):
-    """Makes this process's programs without the compiler's dear passes, but for `as_shipped`."""
-    from tracker_cases import QuickJax
+def _compile_as_shipped(request, monkeypatch):
+    """Makes the programs of a test `as_shipped` with all of the compiler's passes."""
+    from tracker_cases import ShippedJax
 
     from cdjax.lanes import _programs
 
-    if not _QUICKLY:
+    if not _QUICKLY or not request.node.get_closest_marker("as_shipped"):
         yield
         return
-    if not request.node.get_closest_marker("as_shipped"):
-        monkeypatch.setattr(_programs, "jax", QuickJax())
-        yield
-        return
+    monkeypatch.setattr(_programs, "jax", ShippedJax())
     # None that another test has made quickly.
     monkeypatch.setattr(_programs.programs, "_held", {})
     jax.clear_caches()

@@ -21,7 +21,6 @@ from tracker_cases import (
     at,
     compacted,
     gap,
-    jit,
     params_of,
     programs,
     same_bits,
@@ -227,7 +226,7 @@ def test_a_step_of_lanes_equals_single_steps(name):
         for seed, (frames, boxes) in enumerate(videos)
     ]
     axes = jax.tree.map(lambda _: 0, states[0])._replace(frame_index=None)
-    lanes = jit(jax.vmap(tracker.tracker.step, in_axes=(None, axes, 0), out_axes=(axes, 0)))
+    lanes = jax.jit(jax.vmap(tracker.tracker.step, in_axes=(None, axes, 0), out_axes=(axes, 0)))
     for i in range(1, 7):
         batch = jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
         batch = batch._replace(frame_index=states[0].frame_index)
@@ -296,7 +295,7 @@ def test_second_compaction_to_the_same_size_compiles_nothing(num_compilations):
     def run_with(count):
         small, cut = wide.tracker.compact(fewer(state, count))
         assert cut.selected.shape == (12,)
-        return jit(small.step)(wide.params, cut, frames[2])
+        return jax.jit(small.step)(wide.params, cut, frames[2])
 
     num_compilations(lambda: run_with(9))
     assert num_compilations(lambda: run_with(11)) == 0

@@ -59,12 +59,15 @@ def random_params(network: str | None, deepest: str) -> Any:
     return jax.tree_util.tree_map_with_path(draw, _param_shapes(network, deepest))
 
 
+def jit_as_shipped(fn: Any, **options: Any) -> Any:
+    """Jits as users do; tests do it as `conftest.pytest_configure` says."""
+    return jax.jit(fn, compiler_options=_as_shipped(), **options)
+
+
 @functools.cache
-def quick() -> dict[str, Any]:
-    """Compiler options that take a third of the time; {} where XLA does not know them."""
-    if os.environ.get("CDJAX_AS_SHIPPED") == "1":
-        return {}
-    options = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
+def _as_shipped() -> dict[str, Any]:
+    """Compiler options that users have; {} where XLA does not know them."""
+    options = {"xla_cpu_use_fusion_emitters": True, "xla_backend_optimization_level": 3}
     try:
         jax.jit(lambda x: x + 1, compiler_options=options)(jnp.float32(0))
     except jax.errors.JaxRuntimeError:
@@ -72,16 +75,11 @@ def quick() -> dict[str, Any]:
     return options
 
 
-def jit(fn: Any, **options: Any) -> Any:
-    """Jits for few runs: these tests would spend most of their time in the compiler."""
-    return jax.jit(fn, compiler_options=quick(), **options)
-
-
-class QuickJax:
+class ShippedJax:
     """JAX whose `jit` is the one above, to put in place of a module's `jax`."""
 
     def __getattr__(self, name):
-        return jit if name == "jit" else getattr(jax, name)
+        return jit_as_shipped if name == "jit" else getattr(jax, name)
 
 
 def params_of(name: str) -> Any:
@@ -127,8 +125,8 @@ def step_through(programs: Programs, state: Any, frames: Any, *, params: Any = N
     return states, stack(outputs)
 
 
-def programs_for(tracker: cdjax.Tracker, params: Any) -> Programs:
-    """Jits a tracker's functions."""
+def programs_for(tracker: cdjax.Tracker, params: Any, *, trains: bool = False) -> Programs:
+    """Jits a tracker's functions; one that trains a network runs longer than it compiles."""
 
     def init(params, frame, box, frame_hw, key):
         return tracker.init(params, frame, box, frame_hw=frame_hw, key=key)
@@ -136,6 +134,9 @@ def programs_for(tracker: cdjax.Tracker, params: Any) -> Programs:
     def track(params, frames, box, frame_hw):
         return cdjax.track(tracker, params, frames, box, frame_hw=frame_hw)
 
+    quickly = trains and os.environ.get("CDJAX_AS_SHIPPED") != "1"
+    options = {"xla_backend_optimization_level": 1} if quickly else {}
+    jit = functools.partial(jax.jit, compiler_options=options)
     return Programs(
         tracker,
         params,
@@ -150,7 +151,8 @@ def programs_for(tracker: cdjax.Tracker, params: Any) -> Programs:
 @functools.cache
 def programs(name: str, **options: Any) -> Programs:
     """The programs of a named tracker; the same ones for every test."""
-    return programs_for(cdjax.make(name, **options), params_of(name))
+    tracker = cdjax.make(name, **options)
+    return programs_for(tracker, params_of(name), trains=name.startswith("MDNet"))
 
 
 @functools.cache

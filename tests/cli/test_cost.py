@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tracker_cases import jit
 
 import cdjax
 from cdjax.benchmark._synthetic import synthetic_video
@@ -115,8 +114,8 @@ def steady(name, options=""):
     """A tracker after two frames, and the next."""
     tracker = cdjax.make(name + options)
     frames, boxes = synthetic_video(3)
-    state = jit(tracker.init)({}, frames[0], boxes[0])
-    state, _ = jit(tracker.step)({}, state, frames[1])
+    state = jax.jit(tracker.init)({}, frames[0], boxes[0])
+    state, _ = jax.jit(tracker.step)({}, state, frames[1])
     if tracker.compact is not None:
         tracker, state = tracker.compact(state)
     return tracker, config_of(name + options), {}, state, frames[2]

@@ -5,7 +5,7 @@ import functools
 import jax
 import numpy as np
 import pytest
-from tracker_cases import ECO_HC, jit, video
+from tracker_cases import ECO_HC, video
 
 import cdjax
 from cdjax import StreamPool
@@ -21,7 +21,7 @@ SHORT = ECO_HC.replace("num_slots=4", "num_slots=4,skip_after=4,train_gap=2")
 def alone(name, seed, shift=0.0):
     """Boxes of a video tracked by itself."""
     tracker = cdjax.make(name)
-    init, step = jit(tracker.init), jit(step_alone(tracker))
+    init, step = jax.jit(tracker.init), jax.jit(step_alone(tracker))
     frames, boxes = video(seed, NUM)
     hw = np.array(frames.shape[1:3], np.int32)
     start = boxes[0].astype(np.float32) + np.float32(shift)

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tracker_cases import ECO_HC, HW, all_finite, at, jit, programs, video
+from tracker_cases import ECO_HC, HW, all_finite, at, programs, video
 
 import cdjax
 from cdjax.lanes import Slots, step_at_once, step_in_turn
@@ -64,7 +64,7 @@ def lanes_of(name, form):
         if form == "at once":
             index = jax.ShapeDtypeStruct((), jnp.int32)
             args = ({}, lanes._replace(frame_index=()), frames, counts, index)
-    return jax.make_jaxpr(step)(*args).jaxpr, functools.partial(jit(step).lower, *args)
+    return jax.make_jaxpr(step)(*args).jaxpr, functools.partial(jax.jit(step).lower, *args)
 
 
 def test_training_stays_a_branch_in_a_batch():
@@ -162,13 +162,13 @@ import jax
 jax.config.update("jax_num_cpu_devices", 4)
 import numpy as np
 sys.path.insert(0, sys.argv[1])
-from tracker_cases import QuickJax, programs, video
+from tracker_cases import ShippedJax, programs, video
 from cdjax.lanes import Slots, _programs
 found = {}
 for at_once in (False, True):
     # XLA compiles ECO for a mesh of devices into other last bits.
     tracker = programs("CACF:num_scales=3" if at_once else sys.argv[2])
-    _programs.jax = QuickJax() if at_once else jax
+    _programs.jax = jax if at_once else ShippedJax()
     for count in (1, 4 if at_once else 3):
         videos = [video(seed) for seed in (1, 2, 3, 4)]
         states = [tracker.start(frames[0], boxes[0]) for frames, boxes in videos]

@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tracker_cases import jit, programs, step_through, video
+from tracker_cases import programs, step_through, video
 
 import cdjax
 from cdjax import filters
@@ -32,7 +32,7 @@ def box_at(data, t):
 
 def start(data, tracker, t=0):
     """State after frame t, as the reference has it."""
-    state = jit(tracker.init)({}, data["gray"][t], box_at(data, t))
+    state = jax.jit(tracker.init)({}, data["gray"][t], box_at(data, t))
     # Ours is conjugated in use, the reference's as it is stored.
     model = np.conj(np.moveaxis(data["filter"][t], -1, 0))
     return state, state._replace(model=jnp.asarray(model))
@@ -53,7 +53,7 @@ def test_first_frame_equals_dcf_ca(reference):
 @pytest.mark.data
 def test_each_step_equals_dcf_ca(reference):
     data, tracker = reference
-    step = jit(tracker.step)
+    step = jax.jit(tracker.step)
     for t in range(len(data["gray"]) - 1):
         _, state = start(data, tracker, t)
         after, output = step({}, state, data["gray"][t + 1])
@@ -79,7 +79,7 @@ def test_gray_levels_are_matlabs(parity_dir):
 def test_large_targets_are_halved(side, px):
     tracker = cdjax.make("CACF", grid_hw=(12, 9), region="pixels", shared=False)
     frame, box = jnp.zeros((240, 320, 1), jnp.uint8), jnp.array([50.0, 50.0, side, side])
-    state = jit(tracker.init)({}, frame, box)
+    state = jax.jit(tracker.init)({}, frame, box)
     np.testing.assert_allclose(side * state.region_ratio, [12 * px, 9 * px], rtol=1e-6)
 
 
@@ -121,7 +121,7 @@ def test_compaction_changes_no_box():
     assert len(state.selected) == len(state.model) < 31
     assert len(state.selected) - count < 4
     assert state.first_patches == ()
-    few = wide._replace(step=jit(small.step))
+    few = wide._replace(step=jax.jit(small.step))
     _, expected = step_through(wide, states[0], frames[2:])
     _, found = step_through(few, state, frames[2:])
     np.testing.assert_allclose(found.box, expected.box, atol=1e-3)
@@ -145,8 +145,8 @@ def test_frames_of_4k(side):
     frame = np.kron(small, np.ones((side, side), np.uint8))
     second = np.roll(frame, (side // 3, -(side // 3)), axis=(0, 1))
     box = np.array([1880, 700, side, side], np.float32)
-    step = jit(cdjax.make("CACF").step)
-    state = jit(cdjax.make("CACF").init)({}, frame, box)
+    step = jax.jit(cdjax.make("CACF").step)
+    state = jax.jit(cdjax.make("CACF").init)({}, frame, box)
     state, output = step({}, state, second)
     cell_px = 3 * side / 30
     expected = box + np.array([-(side // 3), side // 3, 0, 0])

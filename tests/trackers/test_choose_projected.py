@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from eco_toy import SIZES, penalty_rows, response_rows
-from tracker_cases import jit, quick
 
 from cdjax import distill, filters
 from cdjax.trackers._choose_projected import choose_projected
@@ -24,11 +23,8 @@ choose = jax.jit(
         "candidate_blocks", "select", "num_channels", "friendliness", "min_channels",
         "prefix_slack", "gain_free", "max_rounds", "num_iters", "data_weight", "reg_weight",
     ),
-    compiler_options=quick(),
 )  # fmt: skip
-train = jax.jit(
-    filters.train_eco, static_argnames=("learning_rate", "num_iters"), compiler_options=quick()
-)
+train = jax.jit(filters.train_eco, static_argnames=("learning_rate", "num_iters"))
 
 
 @functools.cache
@@ -163,7 +159,7 @@ def test_training_leaves_the_filters_of_other_channels_alone(monkeypatch):
         chosen(0, choose=choose_projected)
         return found.pop()
 
-    mask, before, after = jit(trained)()
+    mask, before, after = jax.jit(trained)()
     assert mask.sum() == KEPT
     used = np.concatenate([mask, np.ones(CHANNELS[-1], bool)])
     splits = np.cumsum(CHANNELS)[:-1]

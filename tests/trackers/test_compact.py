@@ -11,7 +11,6 @@ from tracker_cases import (
     at,
     compacted,
     gap,
-    jit,
     num_bytes,
     programs,
     same_bits,
@@ -159,7 +158,7 @@ def test_the_network_stops_at_the_deepest_layer_in_use():
 def test_unselected_outputs_of_the_deepest_layer_do_not_matter(in_deepest, junk):
     tracker, state = choosing([3, *range(128, 128 + in_deepest)])
     frames, _ = video(1)
-    step, params = jit(tracker.step), programs(DEEPCD_V).params
+    step, params = jax.jit(tracker.step), programs(DEEPCD_V).params
     unused = np.arange(128) >= in_deepest
     last = {
         key: jnp.where(unused, junk, leaf.reshape(-1, 128)).reshape(leaf.shape)
@@ -176,11 +175,11 @@ def test_a_room_of_others_changes_no_box():
     kept = [3, *range(128, 168)]
     (few, own), frame = choosing(kept), video(1)[0][2]
     wide, params = programs(DEEPCD_V), programs(DEEPCD_V).params
-    _, expected = jit(few.step)(params, own, frame)
+    _, expected = jax.jit(few.step)(params, own, frame)
     for room in ((48, 3, 64), (160, 3, 128)):
         tracker, state = wide.tracker.compact(distilled(kept), room)
         assert len(state.selected) == room[0]
-        _, found = jit(tracker.step)(params, state, frame)
+        _, found = jax.jit(tracker.step)(params, state, frame)
         np.testing.assert_allclose(found.box, expected.box, atol=1e-4)
         np.testing.assert_allclose(found.score, expected.score, atol=1e-5)
 
@@ -204,7 +203,7 @@ def test_lanes_of_a_compacted_tracker():
     batch = batch._replace(frame_index=batch.frame_index[0])
     axes = jax.tree.map(lambda _: 0, batch)._replace(frame_index=None)
     windows = np.stack([frames[2 + i : 5 + i] for i in range(3)])
-    many = jit(
+    many = jax.jit(
         jax.vmap(
             lambda state, window: cdjax.resume(few.tracker, {}, state, window)[1],
             in_axes=(axes, 0),
@@ -239,7 +238,7 @@ def test_seed_is_the_key_where_none_is_given():
     frame, box = jnp.zeros((*HW, 3), jnp.uint8), jnp.array([50.0, 40, 20, 20])
     for seed in (0, 3):
         tracker = cdjax.make("DeepCD-H:select=random", seed=seed)
-        state = jit(lambda frame, box, init=tracker.init: init({}, frame, box))(frame, box)
+        state = jax.jit(lambda frame, box, init=tracker.init: init({}, frame, box))(frame, box)
         np.testing.assert_array_equal(state.key, jax.random.key_data(jax.random.key(seed)))
     assert at(state, ...).key.dtype == np.uint32
 
@@ -248,7 +247,7 @@ def test_a_compacted_tracker_starts_a_second_target():
     few = compacted("DeepCD-H:num_channels=12")[0].tracker
     frames, boxes = video(2)
     fresh = cdjax.make("DeepCD-H:num_channels=12")
-    run = lambda tracker: jit(lambda f, b: cdjax.track(tracker, {}, f, b))(frames, boxes[0])
+    run = lambda tracker: jax.jit(lambda f, b: cdjax.track(tracker, {}, f, b))(frames, boxes[0])
     found, expected = run(few), run(fresh)
     assert expected.score[1:].min() > 0.1
     np.testing.assert_allclose(found.box, expected.box, atol=1e-3)

@@ -11,7 +11,6 @@ from tracker_cases import (
     all_finite,
     at,
     gap,
-    jit,
     params_of,
     programs,
     same_bits,

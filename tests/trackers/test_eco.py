@@ -13,7 +13,6 @@ from tracker_cases import (
     ECO_HC_CD,
     HW,
     compacted,
-    jit,
     num_bytes,
     programs,
     video,
@@ -120,7 +119,7 @@ def test_follows_the_reference(oracle, table):
     config = PYECO.fitted(oracle["init_box"][2:])
     assert config.sample_px == 164
     tracker = eco(config)
-    init, step = jit(tracker.init), jit(tracker.step)
+    init, step = jax.jit(tracker.init), jax.jit(tracker.step)
     state = start = init(table, oracle["frames"][0], box_after(oracle, 0))
     found, expected = [], []
     for t in range(10):
@@ -287,7 +286,7 @@ def test_a_block_may_lose_all_its_channels():
     block = small.model.filter_f[1]
     assert found["total"] == used * (31 * 4 + block[0].nbytes)
     few = cdjax.make(name)
-    _, output = jit(few.step)({}, small, frames[2])
+    _, output = jax.jit(few.step)({}, small, frames[2])
     assert np.isfinite(output.box).all()
 
 

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tracker_cases import jit, params_of
+from tracker_cases import params_of
 
 import cdjax
 from cdjax.filters import DCFModel
@@ -111,7 +111,7 @@ def test_channels_by_layer_leave_out_spare_slots():
 def test_colour_names_count_by_their_table(kept, table):
     name = "CACF-CD:colors=true,num_channels=2"
     frame = jnp.zeros((64, 64, 3), jnp.uint8)
-    state = jit(cdjax.make(name).init)(params_of(name), frame, jnp.ones(4))
+    state = jax.jit(cdjax.make(name).init)(params_of(name), frame, jnp.ones(4))
     state = state._replace(num_channels=jnp.int32(2), selected=jnp.array(kept, jnp.int32))
     found = model_bytes(backbone_of(name)[0], params_of(name), state)
     filters = 2 * 30 * 16 * 8

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tracker_cases import MDNET, jit, params_of, video
+from tracker_cases import MDNET, params_of, video
 
 import cdjax
 from cdjax import InputError, crop
@@ -371,14 +371,14 @@ def test_features_around_a_box_are_of_patches_as_a_step_cuts_them():
     frames, boxes = video(1)
     frame, box = jnp.asarray(frames[0]), jnp.asarray(boxes[0], jnp.float32)
     config = config_of("DeepCD-H")
-    found, template = jit(config.extract_around)({}, frame, box)
+    found, template = jax.jit(config.extract_around)({}, frame, box)
     assert (found.shape, template.shape) == ((3, 28, 28, 31), (1, 28, 28, 31))
     centre, size = box[:2] + (box[2:] - 1) / 2, 3 * box[:1:-1]
     patch = crop.crop_patch(frame, centre, size, out_hw=(112, 112))
-    np.testing.assert_allclose(found[0], jit(config.extract)({}, patch[None])[0], atol=1e-4)
+    np.testing.assert_allclose(found[0], jax.jit(config.extract)({}, patch[None])[0], atol=1e-4)
     assert np.all(np.abs(np.diff(found, axis=0)).max(axis=(1, 2, 3)) > 0.01)  # three scales
     # CACF's patches are gray; the context's has the search patch in its middle.
-    search, context = jit(config_of("CACF").extract_around)({}, frame, box)
+    search, context = jax.jit(config_of("CACF").extract_around)({}, frame, box)
     assert (search.shape, context.shape) == ((1, 30, 30, 31), (1, 50, 50, 31))
     inside = np.s_[:, 1:-1, 1:-1]
     # Gray levels are whole: one that is rounded otherwise moves its votes.
@@ -389,7 +389,7 @@ def test_features_around_a_box_are_of_patches_as_a_step_cuts_them():
     assert shapes == [(3, 30, 30, 41), (5, 30, 30, 41)]
     found = jax.eval_shape(config_of("CACF:grid_hw=24x36").extract_around, {}, frame, box)
     assert [x.shape for x in found] == [(1, 24, 36, 31), (1, 40, 60, 31)]
-    assert jit(config_of("ECO-HC").extract_around)({}, frame, box).shape == (1, 33, 33, 31)
+    assert jax.jit(config_of("ECO-HC").extract_around)({}, frame, box).shape == (1, 33, 33, 31)
     for wh in ((16, 20), (30, 30), (40, 60), (90, 20)):
         config = config_of("ECO-HC").fitted(np.array(wh, np.float32))
         side = config.patch_px // 6

@@ -12,7 +12,6 @@ from tracker_cases import (
     MDNET_CD,
     at,
     gap,
-    jit,
     params_of,
     programs,
     video,
@@ -69,8 +68,8 @@ def test_a_lane_equals_the_tracker_made_with_its_values(name):
     single = [programs(name), programs(name, **values)]
     frames, boxes = video(1)
     frame, box, hw = jnp.asarray(frames[0]), jnp.asarray(boxes[0]), jnp.array(HW, jnp.int32)
-    init = jit(jax.vmap(lambda v: cdjax.vary(name, v).init(params, frame, box, frame_hw=hw)))
-    step = jit(
+    init = jax.jit(jax.vmap(lambda v: cdjax.vary(name, v).init(params, frame, box, frame_hw=hw)))
+    step = jax.jit(
         jax.vmap(
             lambda v, state, frame: cdjax.vary(name, v).step(params, state, frame),
             in_axes=(0, 0, None),
@@ -135,7 +134,7 @@ def test_a_lane_that_learns_no_scale_keeps_it():
     track = lambda rate: cdjax.track(
         cdjax.vary(ECO_HC, {"scale_rate": rate}), {}, jnp.asarray(frames[:3]), jnp.asarray(boxes[0])
     )
-    outputs = jit(jax.vmap(track))(rates)
+    outputs = jax.jit(jax.vmap(track))(rates)
     assert np.all(outputs.scale[0] == 1)
     assert np.all(outputs.scale[1, 1:] != 1)
 
