@@ -51,6 +51,15 @@ FILTERS = [*CF2, *CACF, *DISTILLING, ECO_HC]
 # They draw candidates: their boxes move on a still video too.
 SAMPLING = [MDNET, MDNET_CD]
 NAMES = [*FILTERS, *SAMPLING]
+# Further forms of trackers that stand for themselves in every test.
+FORMS = ["CF2-H", "DeepCD-H:select=exact", "DeepCD-H:select=random"]
+
+
+def sparing(names, *others):
+    """Names as parameters of a test; further forms and `others` are slow."""
+    slow = [*FORMS, *others]
+    return [pytest.param(n, marks=pytest.mark.slow) if n in slow else n for n in names]
+
 
 _compilations: list[str] = []
 
@@ -93,7 +102,7 @@ def signature(tree):
     return jax.tree.map(lambda x: (x.shape, x.dtype, x.weak_type), tree)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", sparing(NAMES))
 def test_step_keeps_shapes_dtypes_and_weak_types(name):
     tracker, params = cdjax.make(name), params_of(name)
     frame, box = jax.ShapeDtypeStruct((*HW, 3), jnp.uint8), jnp.ones(4)
@@ -116,7 +125,7 @@ def test_compacted_step_keeps_shapes_dtypes_and_weak_types():
     assert signature(typeof(state)) == signature(typeof(first))
 
 
-@pytest.mark.parametrize("name", [*NAMES, "compacted"])
+@pytest.mark.parametrize("name", sparing([*NAMES, "compacted"]))
 def test_state_is_arrays_and_continues_from_a_file(name, tmp_path):
     tracker, state, frames = case(name)
     states, outputs = step_through(tracker, state, frames[:3])
@@ -157,7 +166,7 @@ def test_jit_equals_no_jit(name):
             assert gap(output, at(outputs, i)) < tolerance(name)
 
 
-@pytest.mark.parametrize("name", [*NAMES, "compacted"])
+@pytest.mark.parametrize("name", sparing([*NAMES, "compacted"]))
 def test_scan_equals_loop(name):
     tracker, state, frames = case(name)
     last, outputs = tracker.resume(tracker.params, state, frames)
@@ -170,7 +179,11 @@ def test_scan_equals_loop(name):
 
 
 @pytest.mark.parametrize(
-    "name", ["CF2-H:num_scales=3", CF2_V, "DeepCD-H", "CACF:form=joint", MDNET_CD, "compacted"]
+    "name",
+    sparing(
+        ["CF2-H:num_scales=3", CF2_V, "DeepCD-H", "CACF:form=joint", MDNET_CD, "compacted"],
+        MDNET_CD,
+    ),
 )
 def test_chunks_equal_whole_bit_for_bit(name):
     tracker, state, frames = case(name)
@@ -185,11 +198,7 @@ def test_chunks_equal_whole_bit_for_bit(name):
 
 @pytest.mark.parametrize(
     "name",
-    [
-        *CF2,
-        *("DeepCD-H", "DeepCD-H:select=exact", DEEPCD_V32, "CACF-CD"),
-        pytest.param(MDNET_CD, marks=pytest.mark.slow),
-    ],
+    sparing([*CF2, "DeepCD-H", "DeepCD-H:select=exact", DEEPCD_V32, "CACF-CD", MDNET_CD], MDNET_CD),
 )
 def test_lanes_equal_single_runs(name):
     # Different videos and boxes: a lane that looked at its neighbour would show.
@@ -215,7 +224,10 @@ def test_lanes_equal_single_runs(name):
 
 
 @pytest.mark.parametrize(
-    "name", [*LANES, ECO_HC, ECO_HC_CD.replace("whole=false", "whole=true"), ECO_CD_S]
+    "name",
+    sparing(
+        [*LANES, ECO_HC, ECO_HC_CD.replace("whole=false", "whole=true"), ECO_CD_S], ECO_HC, ECO_CD_S
+    ),
 )
 def test_a_step_of_lanes_equals_single_steps(name):
     # Frame by frame from the single runs' states, so that rounding cannot pile up.
@@ -261,7 +273,7 @@ def test_same_name_gives_the_same_tracker():
     assert cdjax.make("DeepCD-H:reg=1e-3") is not cdjax.make("DeepCD-H")
 
 
-@pytest.mark.parametrize("name", [*NAMES, "compacted"])
+@pytest.mark.parametrize("name", sparing([*NAMES, "compacted"]))
 def test_second_frame_and_sequence_compile_nothing(name, num_compilations):
     tracker, state, frames = case(name)
     step_through(tracker, state, frames[:2])
@@ -322,14 +334,14 @@ def cell_px(name):
     return 3 * np.sqrt(boxes[0, 2] * boxes[0, 3]) / backbone_of(name)[2][0]
 
 
-@pytest.mark.parametrize("name", FILTERS)
+@pytest.mark.parametrize("name", sparing(FILTERS))
 def test_static_video_keeps_its_box(name):
     frames, boxes = video(1)
     _, outputs = programs(name).scan(np.repeat(frames[:1], len(frames), axis=0), boxes[0])
     np.testing.assert_allclose(outputs.box, np.tile(boxes[0], (len(frames) - 1, 1)), atol=0.5)
 
 
-@pytest.mark.parametrize("name", FILTERS)
+@pytest.mark.parametrize("name", sparing(FILTERS))
 def test_shifted_video_shifts_its_box(name):
     frames, boxes = video(1)
     shifts = [(2 * t, 3 * t) for t in range(len(frames))]
@@ -356,7 +368,7 @@ def test_padding_is_never_seen(name):
         assert same_bits(padded, expected)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", sparing(NAMES))
 def test_padding_may_hold_anything(name):
     tracker = programs(name)
     frames, boxes = video(1)
@@ -410,10 +422,20 @@ STRESS = {
     "at the corner": lambda: (video(1)[0], (-20, -20, 22, 22)),
     "black": black,
 }
+HARDEST = ["leaving the frame", "less than a pixel", "larger than the frame"]
 
 
-@pytest.mark.parametrize("scene", STRESS)
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    ("name", "scene"),
+    [
+        # What trains a network takes seconds a scene.
+        pytest.param(name, scene, marks=pytest.mark.slow)
+        if name in FORMS or (name in SAMPLING and scene not in HARDEST)
+        else (name, scene)
+        for name in NAMES
+        for scene in STRESS
+    ],
+)
 def test_hard_scenes_stay_finite(name, scene):
     frames, box = STRESS[scene]()
     state, outputs = programs(name).scan(frames, box)
@@ -434,7 +456,7 @@ DRIFTS = pytest.param(
 )
 
 
-@pytest.mark.parametrize("name", [*NAMES, DRIFTS])
+@pytest.mark.parametrize("name", sparing([*NAMES, DRIFTS]))
 def test_black_video_keeps_its_box(name):
     frames, box = black()
     _, outputs = programs(name).scan(frames, box)
@@ -456,7 +478,9 @@ def test_a_black_video_keeps_its_scale(name):
 
 
 @pytest.mark.parametrize("level", [0, 200])
-@pytest.mark.parametrize("name", [name for name in NAMES if name.startswith(("DeepCD", "CACF"))])
+@pytest.mark.parametrize(
+    "name", sparing(name for name in NAMES if name.startswith(("DeepCD", "CACF")))
+)
 def test_a_flat_first_frame_is_recovered_from(name, level):
     # Nothing can be learnt there: the second frame teaches the target.
     frames, box = fading_in(level)
@@ -469,7 +493,7 @@ def test_a_flat_first_frame_is_recovered_from(name, level):
     assert outputs.score[1:].min() > (0.05 if "CACF" in name else 0.1)
 
 
-@pytest.mark.parametrize("name", [*NAMES, "compacted"])
+@pytest.mark.parametrize("name", sparing([*NAMES, "compacted"]))
 def test_blackout_stays_finite(name):
     tracker, state, frames = case(name)
     states, _ = step_through(tracker, state, frames[:2])
@@ -507,7 +531,7 @@ def batch_of_two():
     return jnp.asarray(np.stack([frames] * 2)), jnp.asarray(np.stack([boxes[0]] * 2))
 
 
-@pytest.mark.parametrize("name", DISTILLING)
+@pytest.mark.parametrize("name", sparing(DISTILLING))
 def test_distillation_stays_a_branch_under_vmap(name):
     many = jax.vmap(functools.partial(cdjax.track, cdjax.make(name)), in_axes=(None, 0, 0))
     jaxpr = jax.make_jaxpr(many)(params_of(name), *batch_of_two()).jaxpr

@@ -75,6 +75,13 @@ def _as_shipped() -> dict[str, Any]:
     return options
 
 
+def jit_to_run_long(fn: Any, **options: Any) -> Any:
+    """Jits what runs longer than it compiles: at LLVM's first level, else as tests do."""
+    quickly = os.environ.get("CDJAX_AS_SHIPPED") != "1"
+    level = {"xla_backend_optimization_level": 1} if quickly else {}
+    return jax.jit(fn, compiler_options=level, **options)
+
+
 class ShippedJax:
     """JAX whose `jit` is the one above, to put in place of a module's `jax`."""
 
@@ -134,9 +141,7 @@ def programs_for(tracker: cdjax.Tracker, params: Any, *, trains: bool = False) -
     def track(params, frames, box, frame_hw):
         return cdjax.track(tracker, params, frames, box, frame_hw=frame_hw)
 
-    quickly = trains and os.environ.get("CDJAX_AS_SHIPPED") != "1"
-    options = {"xla_backend_optimization_level": 1} if quickly else {}
-    jit = functools.partial(jax.jit, compiler_options=options)
+    jit = jit_to_run_long if trains else jax.jit
     return Programs(
         tracker,
         params,

@@ -122,6 +122,7 @@ def test_an_exchange_tells_all_rows_to_all(monkeypatch):
         np.testing.assert_array_equal(exchanged.rows, told)  # to the bit
 
 
+@pytest.mark.slow
 def test_the_units_of_a_killed_process_are_done_by_the_other(folder):
     # Process 0 is the coordinator, whose death aborts all that are connected to it.
     port = free_port()

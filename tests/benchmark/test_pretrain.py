@@ -73,6 +73,7 @@ def test_a_cycle_visits_each_video_once_and_frames_take_turns(folder, script):
         assert all(np.array_equal(a, b) for a, b in zip(late, whole, strict=True))
 
 
+@pytest.mark.slow
 def test_visits_lower_the_loss_and_leave_other_videos_alone(folder, script):
     with given(folder, rate=3e-3, head_factor=1.0):
         backbone = script.Backbone(network="mdnet", layers=("conv3",))

@@ -5,16 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from cdjax import deep_features
 from cdjax._errors import InputError
-from cdjax.deep_features import (
-    Backbone,
-    check_params,
-    extract,
-    extract_blocks,
-    extract_needed,
-    num_outputs,
-)
+from cdjax.deep_features import Backbone, check_params, extract_blocks, num_outputs
 from cdjax.deep_features._extract import _param_shapes, patch_by_patch
+
+jit = functools.partial(jax.jit, static_argnums=0, static_argnames=("grid_hw", "num_last"))
+extract, extract_needed = jit(deep_features.extract), jit(deep_features.extract_needed)
 
 CASES = [
     ("vgg19", ("conv2_1", "conv1_1", "conv1_2"), 16, (4, 4)),
@@ -48,10 +45,7 @@ def same(a, b):
 def test_selected_equals_gathered(network, layers, side, grid_hw, few):
     backbone = Backbone(network=network, layers=layers)
     params, patches = random_params(backbone), patches_of(side)
-    run = jax.jit(
-        functools.partial(extract, backbone, grid_hw=grid_hw),
-        static_argnames="num_last",
-    )
+    run = functools.partial(extract, backbone, grid_hw=grid_hw)
     full = run(params, patches)
     assert full.shape == (2, *grid_hw, backbone.num_channels)
     rng = np.random.default_rng(0)
@@ -98,7 +92,9 @@ def test_layers_come_in_network_order():
 def test_one_patch_after_the_other_changes_nothing(selected):
     backbone = Backbone(network="squeezenet", layers=("conv1", "fire2"))
     params, patches = random_params(backbone), patches_of(40, n=3)
-    run = functools.partial(extract, backbone, params, grid_hw=(4, 4), selected=selected)
+    run = functools.partial(
+        deep_features.extract, backbone, params, grid_hw=(4, 4), selected=selected
+    )
     at_once = run(patches)  # outside of jit
     same(jax.jit(run)(patches), at_once)
     for i in range(3):

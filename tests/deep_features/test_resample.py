@@ -1,9 +1,15 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cdjax.deep_features import LARGEST_REGION, cut_regions, resize
+from cdjax import deep_features
+from cdjax.deep_features import LARGEST_REGION
+
+resize = jax.jit(deep_features.resize, static_argnums=1)
+cut_regions = jax.jit(deep_features.cut_regions, static_argnames="out_hw")
 
 
 def reference(line, size):
@@ -49,7 +55,7 @@ def test_whole_ratios_are_block_means():
 def test_constants_stay():
     maps = jnp.full((1, 9, 5, 1), 3.0)
     np.testing.assert_allclose(resize(maps, (7, 11)), 3.0, rtol=1e-3)
-    assert resize(maps, (9, 5)) is maps
+    assert deep_features.resize(maps, (9, 5)) is maps
 
 
 def test_one_cell_spreads():
@@ -111,10 +117,11 @@ def test_regions_of_lanes_under_jit_are_those_of_each():
     maps = jnp.asarray(rng.normal(size=(2, 12, 9, 3)), jnp.float32)
     shift, sizes = jnp.asarray(rng.normal(size=(2, 2)) / 8), jnp.ones((2, 3, 2)).at[0].set(0.7)
     # Of two layers, side by side.
-    cut = lambda maps, *where: cut_regions([maps[..., :1], maps[..., 1:]], *where, out_hw=(6, 5))
+    plain = functools.partial(deep_features.cut_regions, out_hw=(6, 5))
+    cut = lambda maps, *where: plain([maps[..., :1], maps[..., 1:]], *where)
     lanes = jax.jit(jax.vmap(cut))(maps, shift, sizes)
     for lane, *arguments in zip(lanes, maps, shift, sizes, strict=True):
         whole, *where = arguments
-        np.testing.assert_allclose(lane, cut_regions([whole], *where, out_hw=(6, 5)), atol=1e-5)
+        np.testing.assert_allclose(lane, plain([whole], *where), atol=1e-5)
     slope = jax.jit(jax.grad(lambda maps: cut(maps, shift[0], sizes[0]).sum()))(maps[0])
     np.testing.assert_allclose(slope.sum(), 3 * 3 * 6 * 5, rtol=1e-5)

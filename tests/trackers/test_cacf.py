@@ -1,5 +1,6 @@
 """CACF against DCF_CA, frame by frame, and what CACF-CD's distillation does."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest

@@ -29,7 +29,9 @@ from cdjax.weights import load_params
 PYECO = ECOConfig(fits=True, sigma=1 / 14, init_rounds=5, skip_after=11)
 
 
-@pytest.fixture(params=SEQUENCES)
+@pytest.fixture(
+    params=[SEQUENCES[0], *(pytest.param(s, marks=pytest.mark.slow) for s in SEQUENCES[1:])]
+)
 def oracle(parity_dir, request):
     return Oracle(parity_dir / f"eco_hc_{request.param}.npz")
 
@@ -162,7 +164,7 @@ def test_table_is_checked_and_optional():
         tracker.init({"table": jnp.zeros((5, 10))}, jnp.asarray(video(1)[0][0]), box)
 
 
-@pytest.mark.parametrize("side", [6, 720])
+@pytest.mark.parametrize("side", [6, pytest.param(720, marks=pytest.mark.slow)])
 def test_frames_of_4k(side):
     small = np.random.default_rng(0).integers(0, 256, (2160 // side, 3840 // side), dtype=np.uint8)
     frame = np.kron(small, np.ones((side, side), np.uint8))
@@ -176,6 +178,7 @@ def test_frames_of_4k(side):
     np.testing.assert_allclose(output.box[:2], expected[:2], atol=cell_px)
 
 
+@pytest.mark.slow
 def test_hog_may_be_finer_than_the_layers():
     # One deep layer, as in ECO-M-5: the response has the cells of HOG.
     name = "ECO-CD-S-Fire5:compressed=6x4,sample_px=115,num_slots=4,init_rounds=3,whole=false"
@@ -195,7 +198,7 @@ def test_schedule_of_the_specification():
     assert [t + 1 for t in range(20) if _trains(ECOConfig(skip_after=1), t)] == [1, 7, 13, 19]
 
 
-@pytest.mark.parametrize("name", [ECO_HC, ECO_HC_CD])
+@pytest.mark.parametrize("name", [pytest.param(ECO_HC, marks=pytest.mark.slow), ECO_HC_CD])
 def test_a_batch_trains_by_the_schedule_too(name):
     # A conditional on a batched index would become a selection, and both its branches run.
     many = jax.vmap(functools.partial(cdjax.track, cdjax.make(name)), in_axes=(None, 0, 0))
@@ -251,7 +254,7 @@ def test_distilled_state_holds_only_the_channels_in_use(name):
     assert num_bytes(small) < num_bytes(wide)
 
 
-@pytest.mark.parametrize("name", [ECO_HC_CD, ECO_CD_S])
+@pytest.mark.parametrize("name", [ECO_HC_CD, pytest.param(ECO_CD_S, marks=pytest.mark.slow)])
 def test_compacted_steps_equal_those_of_the_wide_tracker(name):
     # From the wide tracker's state in every frame; long enough to train, and to merge samples. On
     # whole pixels, whose rounding keeps last bits of a crop from HOG's votes.
@@ -308,6 +311,7 @@ def test_compaction_needs_two_frames():
         tracker.tracker.compact(tracker.start(frames[0], boxes[0]))
 
 
+@pytest.mark.slow
 def test_diagnostics_of_the_distillation():
     name = ECO_HC_CD + ",aux=true"
     tracker = programs(name)

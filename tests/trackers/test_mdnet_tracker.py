@@ -195,7 +195,7 @@ class _Head(NamedTuple):
     head: Any
 
 
-@pytest.mark.parametrize("found", [True, False])
+@pytest.mark.parametrize("found", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_distillation_cuts_what_it_was_given(calls, monkeypatch, found):
     tracker, (frames, boxes) = _mdnet.build_mdnet(config_of(few(MDNET_CD))), video(1)
     frames, params = jnp.asarray(frames), params_of(MDNET_CD)
@@ -374,6 +374,7 @@ def test_distilled_state_holds_the_channels_kept_alone():
     assert cut is tracker.tracker
 
 
+@pytest.mark.slow
 def test_a_wide_distilled_state_equals_the_compacted_one():
     tracker, frames, state = started(AUTO)
     wide, _ = tracker.step(tracker.params, state, frames[1])
@@ -533,6 +534,7 @@ def test_bad_options_are_refused(option, words):
         cdjax.make(f"MDNet-CD:{option}")
 
 
+@pytest.mark.slow
 def test_aux_tells_what_was_seen():
     tracker, (frames, boxes) = programs(MDNET_CD + ",aux=true"), video(1)
     state = tracker.start(frames[0], boxes[0])

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tracker_cases import jit_to_run_long
 
 import cdjax
 from cdjax import benchmark, boxes, classifier, crop, locate
@@ -34,9 +35,9 @@ def track(data_dir, sequence, name, params):
 # Mean overlap, channels; measured: 0.85, 56; 0.89, 50; 0.84, 31; 0.88, 31.
 CASES = [
     ("DeepCD-V-11+12+21", "Crossing", 0.75, 115),
-    ("DeepCD-V-11+12+21", "David", 0.8, 115),
+    pytest.param("DeepCD-V-11+12+21", "David", 0.8, 115, marks=pytest.mark.slow),
     ("DeepCD-H", "Crossing", 0.72, 31),
-    ("DeepCD-H", "David", 0.78, 31),
+    pytest.param("DeepCD-H", "David", 0.78, 31, marks=pytest.mark.slow),
 ]
 
 
@@ -70,7 +71,7 @@ def half_trained(data_dir):
 
 @functools.cache
 def first_training(name):
-    return jax.jit(cdjax.make(name).init)
+    return jit_to_run_long(cdjax.make(name).init)
 
 
 @functools.cache
