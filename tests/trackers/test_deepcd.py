@@ -52,7 +52,7 @@ class Reference:
         self.ulps = 0  # by which the search region is rounded otherwise
         config = self.config
 
-        @jit
+        @jax.jit
         def maps(params, frame, centre, region_hw):
             patch = crop.crop_patch(
                 frame,
