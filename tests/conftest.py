@@ -29,7 +29,7 @@ def pytest_configure(config):
         return
     jax.config.update("jax_disable_most_optimizations", True)
     os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
-    if _OLD_EMITTERS not in given and _is_known(_OLD_EMITTERS):
+    if "xla_cpu_use_fusion_emitters" not in given and _is_known(_OLD_EMITTERS):
         os.environ["XLA_FLAGS"] = f"{given} {_OLD_EMITTERS}".strip()
 
 
@@ -58,7 +58,7 @@ def _drop_programs():
 
 @pytest.fixture(autouse=True)
 def _compile_as_shipped(request, monkeypatch):
-    """Makes the programs of a test `as_shipped` with all of the compiler's passes."""
+    """Makes the programs of whole sequences with all of the compiler's passes, `as_shipped`."""
     from tracker_cases import ShippedJax
 
     from cdjax.lanes import _programs

@@ -57,7 +57,8 @@ FORMS = ["CF2-H", "DeepCD-H:select=exact", "DeepCD-H:select=random"]
 
 def sparing(names, *others):
     """Names as parameters of a test; further forms and `others` are slow."""
-    slow = [*FORMS, *others]
+    names, slow = list(names), [*FORMS, *others]
+    assert all(name in names for name in others)
     return [pytest.param(n, marks=pytest.mark.slow) if n in slow else n for n in names]
 
 
@@ -181,7 +182,7 @@ def test_scan_equals_loop(name):
 @pytest.mark.parametrize(
     "name",
     sparing(
-        ["CF2-H:num_scales=3", CF2_V, "DeepCD-H", "CACF:form=joint", MDNET_CD, "compacted"],
+        ["CF2-H:num_scales=3", CF2_V, "DeepCD-H", "CACF:form=joint", *SAMPLING, "compacted"],
         MDNET_CD,
     ),
 )

@@ -67,7 +67,11 @@ def jit_as_shipped(fn: Any, **options: Any) -> Any:
 @functools.cache
 def _as_shipped() -> dict[str, Any]:
     """Compiler options that users have; {} where XLA does not know them."""
-    options = {"xla_cpu_use_fusion_emitters": True, "xla_backend_optimization_level": 3}
+    options = {
+        "xla_cpu_use_fusion_emitters": True,
+        "xla_backend_optimization_level": 3,
+        "xla_llvm_disable_expensive_passes": False,
+    }
     try:
         jax.jit(lambda x: x + 1, compiler_options=options)(jnp.float32(0))
     except jax.errors.JaxRuntimeError:
@@ -83,7 +87,7 @@ def jit_to_run_long(fn: Any, **options: Any) -> Any:
 
 
 class ShippedJax:
-    """JAX whose `jit` is the one above, to put in place of a module's `jax`."""
+    """JAX whose `jit` is `jit_as_shipped`, to put in place of a module's `jax`."""
 
     def __getattr__(self, name):
         return jit_as_shipped if name == "jit" else getattr(jax, name)

@@ -313,7 +313,7 @@ def _rectangle(image: np.ndarray, box: Any, color: tuple[int, int, int], thick: 
 
 
 def _fitting(text: str, scale: float, room: int) -> float:
-    """A scale of OpenCV's font, `scale` or less, at which text is at most `room` px wide."""
+    """A scale of OpenCV's font, `scale` or less, at which text takes `room` px, if any does."""
     import cv2
 
     def width(scale: float) -> int:

@@ -171,7 +171,7 @@ def test_trackers_in_turn_equal_single_runs_bit_for_bit(name):
         assert [r.num_channels for r in found] == [r.num_channels for r in alone]
 
 
-@pytest.mark.parametrize("name", ["CACF-CD", pytest.param(ECO, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", ["CACF-CD", ECO])
 def test_trackers_at_once_equal_single_runs(name):
     # The second joins when the first ends, at another frame: it trains in its own frames.
     tracker = cdjax.make(name)

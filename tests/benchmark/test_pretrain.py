@@ -73,8 +73,8 @@ def test_a_cycle_visits_each_video_once_and_frames_take_turns(folder, script):
         assert all(np.array_equal(a, b) for a, b in zip(late, whole, strict=True))
 
 
-@pytest.mark.slow
-def test_visits_lower_the_loss_and_leave_other_videos_alone(folder, script):
+@pytest.mark.parametrize("visits", [1, pytest.param(12, marks=pytest.mark.slow)])
+def test_visits_lower_the_loss_and_leave_other_videos_alone(folder, script, visits):
     with given(folder, rate=3e-3, head_factor=1.0):
         backbone = script.Backbone(network="mdnet", layers=("conv3",))
         visit, optimiser = script.make_visit(backbone)
@@ -82,11 +82,13 @@ def test_visits_lower_the_loss_and_leave_other_videos_alone(folder, script):
         before = jax.device_get(training)
         batch = next(iter(script.batches(script.read_videos(), 0, (48, 80))))
         losses = []
-        for _ in range(12):
+        for _ in range(visits):
             training, loss, right = visit(training, jax.random.key(0), batch)
             losses.append(float(loss))
-    assert np.mean(losses[-3:]) < 0.8 * np.mean(losses[:3])
-    assert right > 0.5
+    assert np.isfinite(losses).all()
+    if visits > 1:
+        assert np.mean(losses[-3:]) < 0.8 * np.mean(losses[:3])
+        assert right > 0.5
     other = 1 - int(batch.domain)
     for old, new in zip(
         jax.tree.leaves((before.domains, before.domain_momentum)),
