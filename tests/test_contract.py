@@ -177,6 +177,11 @@ def test_scan_equals_loop(name):
     np.testing.assert_allclose(outputs.box, expected.box, atol=0.02)
     assert gap(last, states[-1]) < tolerance(name)
     assert gap(outputs, expected) < tolerance(name)
+    assert (tracker.distil is None) == (tracker.tracker.compact is None)
+    if tracker.distil is not None and name != "compacted":
+        state, output = tracker.distil(tracker.params, state, frames[0])
+        assert gap(state, states[0]) < tolerance(name)
+        assert gap(output, at(expected, 0)) < tolerance(name)
 
 
 @pytest.mark.parametrize(

@@ -105,6 +105,7 @@ class Programs(NamedTuple):
     params: Any
     init: Any  # (params, frame, box, frame_hw, key)
     step: Any  # (params, state, frame)
+    distil: Any  # the same for the second frame alone, or None
     resume: Any  # (params, state, frames)
     track: Any  # (params, frames, box, frame_hw)
     lanes: Any  # the same of a batch of frames and boxes
@@ -115,9 +116,14 @@ class Programs(NamedTuple):
         return self.init(self.params, frame, np.asarray(box, np.float32), hw, key)
 
     def loop(self, frames, box, *, params=None, frame_hw=None, key=None):
-        """States and outputs of every frame after the first, one call a frame."""
+        """States and outputs of every frame after the first, one call a frame, as `run` has it."""
         state = self.start(frames[0], box, frame_hw=frame_hw, key=key)
-        return step_through(self, state, frames[1:], params=params)
+        first = self._replace(step=self.distil or self.step)
+        second, output = step_through(first, state, frames[1:2], params=params)
+        if len(frames) == 2:
+            return second, output
+        states, outputs = step_through(self, second[0], frames[2:], params=params)
+        return second + states, jax.tree.map(lambda *x: np.concatenate(x), output, outputs)
 
     def scan(self, frames, box, *, frame_hw=None):
         """Last state and stacked outputs of the frames after the first, by `cdjax.resume`."""
@@ -151,6 +157,7 @@ def programs_for(tracker: cdjax.Tracker, params: Any, *, trains: bool = False) -
         params,
         jit(init),
         jit(tracker.step),
+        tracker.distil and jit(tracker.distil),
         jit(functools.partial(cdjax.resume, tracker)),
         jit(track),
         jit(jax.vmap(track, in_axes=(None, 0, 0, None))),

@@ -14,7 +14,7 @@ from cdjax.benchmark._opencv import OpenCVTracker, run_opencv
 from cdjax.boxes import check_box
 from cdjax.lanes import canvas_hw, pad_to_canvas, step_alone
 from cdjax.lanes._programs import programs, start_of
-from cdjax.trackers._base import Tracker, TrackOutput, fit_to
+from cdjax.trackers._base import Tracker, TrackOutput, fit_to, on_second_frame
 
 _ONE = np.ones(1, np.int32)
 
@@ -272,7 +272,8 @@ def run(
             check_size(index, frame, hw)
             compile_seconds = 0.0
             if program is None:
-                program, compile_seconds = program_of(tracker, params, state, frame, canvas)
+                now = on_second_frame(tracker) if index == 1 else tracker
+                program, compile_seconds = program_of(now, params, state, frame, canvas)
             seen = step_on(program, params, state, frame, canvas)
             output = seen.output
         state = seen.state

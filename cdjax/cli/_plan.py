@@ -159,7 +159,7 @@ def _needs(name: str, weights: str | None, lanes: int, hw: tuple[int, int]) -> d
     from cdjax.benchmark._entries import weights_for
     from cdjax.cli import _cost
     from cdjax.lanes import canvas_hw, pad_to_canvas
-    from cdjax.trackers._base import fit_to
+    from cdjax.trackers._base import fit_to, on_second_frame
     from cdjax.trackers._names import config_of
 
     chosen = weights_for(name, weights=weights)
@@ -171,7 +171,7 @@ def _needs(name: str, weights: str | None, lanes: int, hw: tuple[int, int]) -> d
     first, second = (pad_to_canvas(frame, canvas) for frame in video)
     # Two frames, so that the state is the one after distillation.
     state = jax.jit(tracker.init)(params, first, boxes[0], frame_hw=np.array(hw, np.int32))
-    state, _ = jax.jit(tracker.step)(params, state, second)
+    state, _ = jax.jit(on_second_frame(tracker).step)(params, state, second)
     if tracker.compact is not None:
         tracker, state = tracker.compact(state)
     cost = _cost.step_cost(tracker, config, params, state, second)

@@ -271,7 +271,7 @@ def _prepare(name: str, weights: str | None, params: Any, frames: list[Any], box
     from cdjax import trackers
     from cdjax.benchmark._entries import weights_for
     from cdjax.cli import _cost  # brings JAX along
-    from cdjax.trackers._base import fit_to
+    from cdjax.trackers._base import fit_to, on_second_frame
     from cdjax.trackers._names import config_of
 
     # As `evaluate` runs it.
@@ -280,7 +280,8 @@ def _prepare(name: str, weights: str | None, params: Any, frames: list[Any], box
 
     init, init_s = _compile(tracker.init, params, frames[0], box)
     state = jax.block_until_ready(init(params, frames[0], box))
-    first, first_s = _compile(tracker.step, params, state, frames[1], donate=1)
+    second = on_second_frame(tracker).step
+    first, first_s = _compile(second, params, state, frames[1], donate=1)
     # Every call takes over the state that it is given.
     distilled: Any = None
     distil_s = []

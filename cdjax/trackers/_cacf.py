@@ -448,9 +448,16 @@ def build_cacf(config: CACFConfig) -> Tracker:
             return track_on(params, state, frame)
         return jax.lax.cond(state.frame_index == 0, distil_on, track_on, params, state, frame)
 
+    def distil(
+        params: Params, state: CACFState, frame: Shaped[Array, "H W *ch"]
+    ) -> tuple[CACFState, TrackOutput]:
+        """`step` in the second frame."""
+        return distil_on(params, state, config.as_seen(frame))
+
     if not distils:
         return Tracker(init, step)
-    return Tracker(init, step, functools.partial(_compact, config), _room, cycle=(1, 1))
+    compact = functools.partial(_compact, config)
+    return Tracker(init, step, compact, _room, cycle=(1, 1), distil=distil)
 
 
 _cached = functools.lru_cache(maxsize=128)(build_cacf)

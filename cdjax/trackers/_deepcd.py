@@ -592,10 +592,16 @@ def build_deepcd(config: DeepCDConfig, deepest: _Deepest | None = None) -> Track
             return track_on(params, state, frame)
         return jax.lax.cond(state.frame_index == 0, distil_on, track_on, params, state, frame)
 
+    def distil(
+        params: Params, state: DeepCDState, frame: Shaped[Array, "H W *ch"]
+    ) -> tuple[DeepCDState, TrackOutput]:
+        """`step` in the second frame."""
+        return distil_on(params, state, crop.as_rgb(frame))
+
     if not distils:
         return Tracker(init, step)
     on_host = functools.partial(_compact, config), functools.partial(_room, config)
-    return Tracker(init, step, *on_host, cycle=(1, 1))
+    return Tracker(init, step, *on_host, cycle=(1, 1), distil=distil)
 
 
 _cached = functools.lru_cache(maxsize=128)(build_deepcd)

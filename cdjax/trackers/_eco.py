@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -461,7 +461,7 @@ def build_eco(config: ECOConfig) -> Tracker:
             reg_weight=config.reg_weight,
         )
 
-    def distil(state: ECOState) -> ECOState:
+    def choose(state: ECOState) -> ECOState:
         """Keeps the channels that the first two samples favour."""
         found = choose_projected(
             state.model,
@@ -513,7 +513,7 @@ def build_eco(config: ECOConfig) -> Tracker:
         if not distils or state.selected.shape[0] < num_all:
             return learn(state, sample_f)
         return jax.lax.cond(
-            state.frame_index == 1, lambda state, _: distil(state), learn, state, sample_f
+            state.frame_index == 1, lambda state, _: choose(state), learn, state, sample_f
         )
 
     def init(
@@ -618,10 +618,13 @@ def build_eco(config: ECOConfig) -> Tracker:
             }
         )
 
-    def step(
-        params: Params, state: ECOState, frame: Shaped[Array, "H W *ch"]
+    def find(
+        params: Params,
+        state: ECOState,
+        frame: Shaped[Array, "H W *ch"],
+        learn: Callable[[ECOState, Blocks], ECOState],
     ) -> tuple[ECOState, TrackOutput]:
-        """Finds the target in the next frame and learns from it."""
+        """Finds the target in the next frame, keeps a sample of it and learns."""
         frame = crop.as_rgb(frame)
         patches, place = sample(state, frame)
         search_f = tuple(
@@ -655,7 +658,7 @@ def build_eco(config: ECOConfig) -> Tracker:
         best_f = tuple(jnp.take(block, best, axis=0) for block in search_f)
         sample_f = moved_to_centre(best_f, (_centre(box) - place)[::-1], side)
         memory = filters.insert_sample(state.memory, sample_f, learning_rate=config.learning_rate)
-        state = learn_or_distil(state._replace(memory=memory), sample_f)
+        state = learn(state._replace(memory=memory), sample_f)
         if finds_scale:
             learnt = locate.update_scale_filter(
                 state.scale_filter, scale_features(state, frame), learning_rate=config.scale_rate
@@ -667,12 +670,24 @@ def build_eco(config: ECOConfig) -> Tracker:
         output = TrackOutput(box, peak.score, trust, scale, ())
         return state, with_aux(state, output, response)
 
+    def step(
+        params: Params, state: ECOState, frame: Shaped[Array, "H W *ch"]
+    ) -> tuple[ECOState, TrackOutput]:
+        """Finds the target in the next frame and learns from it."""
+        return find(params, state, frame, learn_or_distil)
+
+    def distil(
+        params: Params, state: ECOState, frame: Shaped[Array, "H W *ch"]
+    ) -> tuple[ECOState, TrackOutput]:
+        """`step` in the second frame."""
+        return find(params, state, frame, lambda state, _: choose(state))
+
     cycle = (max(config.skip_after - 2, 1), config.train_gap + 1)
     fit = functools.partial(_fit, config) if config.fits else None
     if not distils:
         return Tracker(init, step, cycle=cycle, fit=fit)
     compact = functools.partial(_compact, config)
-    return Tracker(init, step, compact, _room, cycle=cycle, fit=fit)
+    return Tracker(init, step, compact, _room, cycle=cycle, distil=distil, fit=fit)
 
 
 _cached = functools.lru_cache(maxsize=128)(build_eco)

@@ -539,10 +539,17 @@ def build_mdnet(config: MDNetConfig) -> Tracker:
             return track_on(params, state, frame)
         return jax.lax.cond(state.frame_index == 0, distil_on, track_on, params, state, frame)
 
+    def distil(
+        params: Params, state: MDNetState, frame: Shaped[Array, "H W *ch"]
+    ) -> tuple[MDNetState, TrackOutput]:
+        """`step` in the second frame."""
+        return distil_on(params, state, crop.as_rgb(frame))
+
     cycle = (1, config.long_period)
     if not distils:
         return Tracker(init, step, cycle=cycle)
-    return Tracker(init, step, functools.partial(_compact, config), _room, cycle=cycle)
+    compact = functools.partial(_compact, config)
+    return Tracker(init, step, compact, _room, cycle=cycle, distil=distil)
 
 
 _cached = functools.lru_cache(maxsize=128)(build_mdnet)
