@@ -144,9 +144,12 @@ def crop_patch(
 
     def sampled(index: Int[Array, ""] | int, loop: Callable[..., Any]) -> Float[Array, "p q ch"]:
         """One sample of each cell."""
+        row, col = (part(jnp.int32(index), fine) for part in (jax.lax.div, jax.lax.rem))
         # Stacked, taps are computed once; XLA on CPU would compute them again for every pixel.
-        row_taps = jnp.stack([x[index // fine] for x in rows])
-        col_taps = jnp.stack([x[index % fine] for x in cols])
+        row_taps, col_taps = (
+            jnp.stack([jax.lax.dynamic_index_in_dim(x, i, keepdims=False) for x in taps])
+            for taps, i in ((rows, row), (cols, col))
+        )
         return _bilinear(frame, row_taps, col_taps, frame_hw, border, loop)
 
     if fine == 1:
