@@ -203,6 +203,7 @@ def fresh():
     [
         "cv2",
         "flax",
+        "optax",
         "orbax",
         "matplotlib",
         "scipy.io",

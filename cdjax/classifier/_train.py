@@ -4,7 +4,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 
 from cdjax._errors import InputError
 from cdjax._types import Array, Bool, Float, Int, Number, Params
@@ -31,9 +30,7 @@ class TrainResult(NamedTuple):
     hard_negatives: Int[Array, "iters hard"]
 
 
-def head_optimiser(
-    *, momentum: float = 0.9, decay: float = 5e-4, clip: float | None = 10.0
-) -> optax.GradientTransformation:
+def head_optimiser(*, momentum: float = 0.9, decay: float = 5e-4, clip: float | None = 10.0) -> Any:
     """Makes MDNet's SGD without its learning rate, which `train_head` applies last.
 
     So its state is a momentum of gradients, v <- momentum v + (clipped gradient + decay w), and
@@ -45,12 +42,14 @@ def head_optimiser(
       clip: largest global norm of a gradient; None for no limit.
 
     Returns:
-      The optimiser.
+      The optimiser, an `optax.GradientTransformation`.
 
     References:
       [1] py-MDNet, `tracking/run_tracker.py`. Differs: none (MATLAB's decays no biases and does
         not clip).
     """
+    import optax  # with the first MDNet only: it takes a tenth of what `import cdjax` does
+
     steps = [optax.add_decayed_weights(decay), optax.trace(momentum)]
     return optax.chain(*([] if clip is None else [optax.clip_by_global_norm(clip)]), *steps)
 
@@ -63,7 +62,7 @@ def train_head(
     pos_index: Int[Array, "iters pos"],
     neg_index: Int[Array, "iters neg"],
     *,
-    optimiser: optax.GradientTransformation,
+    optimiser: Any,
     learning_rate: Number,
     masks: DropoutMasks | None = None,
     num_iters: Int[Array, ""] | None = None,
@@ -101,6 +100,8 @@ def train_head(
       [1] Nam and Han, Learning multi-domain convolutional networks, 2016; step as in py-MDNet's
         `train`.
     """
+    import optax
+
     if num_hard > neg_index.shape[1]:
         raise InputError(f"num_hard={num_hard}: use at most the {neg_index.shape[1]} candidates")
     rates = {name: 1.0 if name != "fc6" else last_rate_factor for name in head}

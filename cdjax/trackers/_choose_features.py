@@ -4,7 +4,6 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 
 from cdjax import classifier, distill
 from cdjax._types import Array, Bool, Float, Int, Number, Params
@@ -80,6 +79,8 @@ def choose_features(
       [1] Distilling channels for efficient deep tracking, which names the loss and the number of
         channels only.
     """
+    import optax
+
     num_all = history.shape[-1]
     cells = history.shape[1] * history.shape[2]
     scores = distill.friendliness(
