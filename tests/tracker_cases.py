@@ -116,14 +116,11 @@ class Programs(NamedTuple):
         return self.init(self.params, frame, np.asarray(box, np.float32), hw, key)
 
     def loop(self, frames, box, *, params=None, frame_hw=None, key=None):
-        """States and outputs of every frame after the first, one call a frame, as `run` has it."""
+        """States and outputs of every frame after the first, one call a frame."""
         state = self.start(frames[0], box, frame_hw=frame_hw, key=key)
-        first = self._replace(step=self.distil or self.step)
-        second, output = step_through(first, state, frames[1:2], params=params)
-        if len(frames) == 2:
-            return second, output
-        states, outputs = step_through(self, second[0], frames[2:], params=params)
-        return second + states, jax.tree.map(lambda *x: np.concatenate(x), output, outputs)
+        # The smaller program where it will do.
+        step = self.distil if self.distil is not None and len(frames) == 2 else self.step
+        return step_through(self._replace(step=step), state, frames[1:], params=params)
 
     def scan(self, frames, box, *, frame_hw=None):
         """Last state and stacked outputs of the frames after the first, by `cdjax.resume`."""

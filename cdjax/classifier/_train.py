@@ -48,7 +48,7 @@ def head_optimiser(*, momentum: float = 0.9, decay: float = 5e-4, clip: float | 
       [1] py-MDNet, `tracking/run_tracker.py`. Differs: none (MATLAB's decays no biases and does
         not clip).
     """
-    import optax  # with the first MDNet only: it takes a tenth of what `import cdjax` does
+    import optax  # only MDNet needs it, and it takes a while
 
     steps = [optax.add_decayed_weights(decay), optax.trace(momentum)]
     return optax.chain(*([] if clip is None else [optax.clip_by_global_norm(clip)]), *steps)
@@ -82,7 +82,7 @@ def train_head(
       negatives: features of background samples.
       pos_index: rows of `positives` for each iteration.
       neg_index: rows of `negatives` to choose from in each iteration.
-      optimiser: of `head_optimiser`.
+      optimiser: of `head_optimiser`, an `optax.GradientTransformation`.
       learning_rate: step of fc4 and fc5.
       masks: kept inputs of fc5 and fc6, [iters, pos + num_hard, u]; positives come first. No
         dropout if None.

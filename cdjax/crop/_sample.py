@@ -144,7 +144,7 @@ def crop_patch(
 
     def sampled(index: Int[Array, ""] | int, loop: Callable[..., Any]) -> Float[Array, "p q ch"]:
         """One sample of each cell."""
-        row, col = (part(jnp.int32(index), fine) for part in (jax.lax.div, jax.lax.rem))
+        row, col = (f(jnp.int32(index), jnp.int32(fine)) for f in (jax.lax.div, jax.lax.rem))
         # Stacked, taps are computed once; XLA on CPU would compute them again for every pixel.
         row_taps, col_taps = (
             jnp.stack([jax.lax.dynamic_index_in_dim(x, i, keepdims=False) for x in taps])

@@ -75,14 +75,13 @@ class Tracker(NamedTuple):
       cycle: (start, period): of states whose `frame_index` is at least `start`, a step reads no
         more than that index modulo `period`, for what it does not do in every frame (distil,
         train). Lanes of a batch that agree in this may share one index, which is not batched.
-      distil: `(params, state, frame) -> (State, TrackOutput)`, or None where `compact` is. The step
-        of the second frame alone, in which the tracker distils: `step` there does the same, and is
-        compiled for later frames of a state that was not compacted too. `benchmark.run` and the
-        commands, which compact, call it.
       fit: `box -> Tracker`, or None where one has shapes for all. Called on the host, before
         `init`, with the first box, (x, y, w, h) in px: returns the tracker, of a few, whose shapes
         suit the target's size and aspect. `benchmark.run` and the commands call it; `track`,
         `StreamPool` and `vary` take a tracker as it is, which serves all targets in one program.
+      distil: `(params, state, frame) -> (State, TrackOutput)`, or None. What `step` does in the
+        second frame, and nothing else: the state must be `init`'s. Who calls `compact` after that
+        frame has no use for the rest of `step` in states of that size, and need not compile it.
     """
 
     init: InitFn
@@ -90,8 +89,8 @@ class Tracker(NamedTuple):
     compact: Callable[..., tuple["Tracker", Any]] | None = None
     room: Callable[[Any], tuple[int, ...]] | None = None
     cycle: tuple[int, int] = (0, 1)
-    distil: StepFn | None = None
     fit: Callable[[Any], "Tracker"] | None = None
+    distil: StepFn | None = None
 
 
 def fit_to(tracker: Tracker, box: Any) -> Tracker:
@@ -100,8 +99,10 @@ def fit_to(tracker: Tracker, box: Any) -> Tracker:
 
 
 def on_second_frame(tracker: Tracker) -> Tracker:
-    """The tracker whose step is for the second frame alone; itself where it distils nothing."""
-    return tracker if tracker.distil is None else tracker._replace(step=tracker.distil)
+    """For the second frame: the tracker whose step is `distil`, where `compact` comes after it."""
+    if tracker.distil is None or tracker.compact is None:
+        return tracker
+    return tracker._replace(step=tracker.distil)
 
 
 class Start(NamedTuple):

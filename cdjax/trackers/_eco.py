@@ -622,9 +622,9 @@ def build_eco(config: ECOConfig) -> Tracker:
         params: Params,
         state: ECOState,
         frame: Shaped[Array, "H W *ch"],
-        learn: Callable[[ECOState, Blocks], ECOState],
+        then: Callable[[ECOState, Blocks], ECOState],
     ) -> tuple[ECOState, TrackOutput]:
-        """Finds the target in the next frame, keeps a sample of it and learns."""
+        """Finds the target in the next frame and keeps a sample of it, from which `then` learns."""
         frame = crop.as_rgb(frame)
         patches, place = sample(state, frame)
         search_f = tuple(
@@ -658,7 +658,7 @@ def build_eco(config: ECOConfig) -> Tracker:
         best_f = tuple(jnp.take(block, best, axis=0) for block in search_f)
         sample_f = moved_to_centre(best_f, (_centre(box) - place)[::-1], side)
         memory = filters.insert_sample(state.memory, sample_f, learning_rate=config.learning_rate)
-        state = learn(state._replace(memory=memory), sample_f)
+        state = then(state._replace(memory=memory), sample_f)
         if finds_scale:
             learnt = locate.update_scale_filter(
                 state.scale_filter, scale_features(state, frame), learning_rate=config.scale_rate

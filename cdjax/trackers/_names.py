@@ -440,7 +440,7 @@ def vary(name: str, values: Mapping[str, Any], **options: Any) -> Tracker:
       **options: other fields of the config, as in `make`.
 
     Returns:
-      A new tracker with each call, without `compact` and `fit`.
+      A new tracker with each call; its `compact`, `room`, `fit` and `distil` are None.
 
     Raises:
       InputError: as `make`, and for a field that fixes shapes or is not there; the message lists
@@ -462,7 +462,8 @@ def vary(name: str, values: Mapping[str, Any], **options: Any) -> Tracker:
         else:
             arrays[field] = jnp.asarray(value, jnp.float32)
     _, config = _resolve(name, options | plain)
-    return family.build(config.with_arrays(arrays))._replace(compact=None, room=None, fit=None)
+    built = family.build(config.with_arrays(arrays))
+    return built._replace(compact=None, room=None, fit=None, distil=None)
 
 
 def network_of(name: str) -> str | None:

@@ -20,7 +20,7 @@ class FakeState(NamedTuple):
 def make_tracker(channels: int = 8, kept: int | None = None, on_trace=None) -> Tracker:
     """`channels` features in the state, of which `compact` leaves `kept`.
 
-    `on_trace` is called with "init" or "step" whenever one of them is traced.
+    `on_trace` is called with "init", "step" or "distil" whenever one of them is traced.
     """
 
     def init(params, frame, box, *, frame_hw=None, key=None):
@@ -34,9 +34,9 @@ def make_tracker(channels: int = 8, kept: int | None = None, on_trace=None) -> T
             jnp.zeros(channels, jnp.float32),
         )
 
-    def step(params, state, frame):
+    def step(params, state, frame, name="step"):
         if on_trace:
-            on_trace("step")
+            on_trace(name)
         move = frame[0, 0, 0].astype(jnp.float32) * params["gain"]
         state = FakeState(
             state.box.at[0].add(move),
@@ -54,4 +54,5 @@ def make_tracker(channels: int = 8, kept: int | None = None, on_trace=None) -> T
         smaller = make_tracker(size, None, on_trace)
         return smaller._replace(init=init), state._replace(features=state.features[:size])
 
-    return Tracker(init, step, compact, room) if kept else Tracker(init, step)
+    distil = functools.partial(step, name="distil")
+    return Tracker(init, step, compact, room, distil=distil) if kept else Tracker(init, step)

@@ -71,7 +71,7 @@ def test_a_second_batch_compiles_nothing():
         return sum(record.compile_seconds for some in records for record in some)
 
     assert play(0) > 0
-    assert sorted(traced) == ["init", "step", "step"]  # the wide step, and that of the slots
+    assert sorted(traced) == ["distil", "init", "step"]  # the last is that of the slots
     assert play(1) == 0
     assert len(traced) == 3
 
@@ -109,7 +109,8 @@ def test_a_program_that_fails_ends_the_lanes_it_ran(where):
         smaller, state = fake.compact(state, room)
         return smaller._replace(step=step), state
 
-    tracker = fake._replace(step=step, compact=compact, room=fail if where == "room" else fake.room)
+    tracker = fake._replace(step=step, distil=step, compact=compact)
+    tracker = tracker._replace(room=fail) if where == "room" else tracker
     runs = [(list(frames_of(i, 20)), BOX) for i in range(5)]
     records, errors, _ = side_by_side(tracker, PARAMS, runs, num_slots=2)
     assert {str(error) for error in errors.values()} == {"out of memory"}

@@ -33,12 +33,20 @@ def test_second_sequence_of_the_canvas_compiles_nothing():
     traced = []
     tracker = make_tracker(8, 4, traced.append)
     first = list(run(tracker, PARAMS, frames_of([1] * 5), BOX))
-    assert traced == ["init", "step", "step"]  # the last for the compacted state
+    assert traced == ["init", "distil", "step"]  # the last for the compacted state
     assert [r.num_channels for r in first] == [8, 4, 4, 4, 4]
     list(run(tracker, PARAMS, frames_of([2] * 5, hw=(50, 100)), BOX))
     assert len(traced) == 3
     list(run(tracker, PARAMS, frames_of([2] * 5, hw=(50, 200)), BOX))
     assert len(traced) == 6
+
+
+def test_a_tracker_that_is_not_compacted_distils_once():
+    traced = []
+    tracker = make_tracker(8, 4, traced.append)._replace(compact=None, room=None)
+    records = list(run(tracker, PARAMS, frames_of([1] * 5), BOX))
+    assert traced == ["init", "step"]
+    assert [r.num_channels for r in records] == [8, 4, 4, 4, 4]
 
 
 def test_programs_that_made_room_are_freed():

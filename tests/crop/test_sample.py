@@ -166,6 +166,16 @@ def test_jit_changes_nothing():
     np.testing.assert_allclose(crop_patch(*given, out_hw=out_hw), eager, rtol=0, atol=ATOL)
 
 
+@pytest.mark.parametrize("supersample", [1, 2])
+def test_double_precision_changes_nothing(supersample):
+    given = (frame_of(np.uint8), pair(9.3, 5.2), pair(12.7, 30.1))
+    expected = crop_patch(*given, out_hw=(6, 9), supersample=supersample)
+    with jax.enable_x64(True):
+        found = crop_patch(*given, out_hw=(6, 9), supersample=supersample)
+    assert found.dtype == jnp.float32
+    np.testing.assert_allclose(found, expected, rtol=0, atol=ATOL)
+
+
 def test_the_pyramid_crops_at_every_scale():
     frame, out_hw = frame_of(np.uint8), (6, 9)
     canvas = np.pad(frame, ((0, 3), (0, 9), (0, 0)), constant_values=255)

@@ -127,6 +127,11 @@ def test_every_field_is_read(name):
 
 
 @pytest.mark.slow
+def test_nothing_is_for_the_host():
+    tracker = cdjax.vary("CACF-CD", {"learning_rate": 0.1})
+    assert (tracker.compact, tracker.room, tracker.fit, tracker.distil) == (None,) * 4
+
+
 def test_a_lane_that_learns_no_scale_keeps_it():
     # The scale filter is there for the other lanes.
     rates = jnp.array([0.0, 0.2])
