@@ -17,8 +17,10 @@ from cdjax.filters._memory import SampleMemory, start_memory
 from cdjax.filters._series import crop_series, make_hermitian, pad_series
 from cdjax.filters._spatial import SpatialReg, reg_energy, regularise
 
-_SAMPLES_AT_ONCE = 5
-"""Most samples of the memory in a turn of the loop over them."""
+_CHANNELS_AT_ONCE = 8
+_SAMPLES_AT_ONCE = 10
+_SAMPLES_A_TURN = 5
+"""What the gradient sums at once: what is fast on a CPU with AVX2, see BUILD_NOTES.md."""
 
 RealBlocks = tuple[Float[Array, "_ _ _"], ...]
 
@@ -144,25 +146,55 @@ def _pull(
     return tuple(jnp.conj(x) * crop_series(response_f, _size(x))[..., None, :, :] for x in sample_f)
 
 
+def _in_parts(size: int, most: int) -> list[slice]:
+    """Cuts an axis into parts of at most so many."""
+    return [slice(start, start + most) for start in range(0, size, most)]
+
+
+def _responses(memory: SampleMemory, filter_f: Blocks) -> Complex[Array, "n h wf"]:
+    """`respond_eco` of all samples of the memory."""
+    # XLA for CPUs makes straight loops of sums over a few channels of flat maps, a few samples at a
+    # time. More channels it sums in windows, by way of an array of all products; within maps that
+    # are not flat it computes every index anew.
+    hw = max(map(_size, filter_f))
+    total = 0.0
+    for size in sorted(set(map(_size, filter_f)), reverse=True):
+        blocks = [
+            (filt.reshape(1, len(filt), -1), samples.reshape(*samples.shape[:2], -1))
+            for filt, samples in zip(filter_f, memory.samples_f, strict=True)
+            if _size(filt) == size
+        ]
+        flat = [
+            sum(
+                jnp.sum(samples[few, part] * filt[:, part], axis=1)
+                for filt, samples in blocks
+                for part in _in_parts(filt.shape[1], _CHANNELS_AT_ONCE)
+            )
+            for few in _in_parts(memory.weights.size, _SAMPLES_AT_ONCE)
+        ]
+        total += pad_series(jnp.concatenate(flat).reshape(-1, size[0], size[1] // 2 + 1), hw)
+    return jnp.asarray(total)
+
+
 def _data_gradient(
     memory: SampleMemory, filter_f: Blocks, label_f: Float[Array, "h wf"] | None
 ) -> Blocks:
     """Half the gradient of the data term; without label its linear part."""
-    # A few samples at a time, as many as caches hold: each is read from memory once for its
-    # response and its part of the gradient, and a turn of the loop has work for several cores.
+    error_f = _responses(memory, filter_f)
+    error_f = error_f if label_f is None else error_f - label_f[None]
+    error_f = memory.weights[:, None, None] * error_f
+
+    # The errors are there before the loop begins: of any that it computed, XLA would do the last
+    # sums anew for every channel of the gradient.
+    def add(total: Blocks, slots: tuple[tuple[Array, ...], ...]) -> tuple[Blocks, None]:
+        pulled = jax.tree.map(lambda x, e: jnp.sum(jnp.conj(x) * e[:, None], axis=0), *slots)
+        return jax.tree.map(jnp.add, total, pulled), None
+
     num_slots = memory.weights.size
-    few = max(n for n in range(1, _SAMPLES_AT_ONCE + 1) if num_slots % n == 0)
-
-    def add(total: Blocks, slots: tuple[tuple[Array, ...], Array]) -> tuple[Blocks, None]:
-        samples_f, weights = slots
-        error_f = respond_eco(filter_f, samples_f)
-        error_f = error_f if label_f is None else error_f - label_f[None]
-        pulled = _pull(samples_f, weights[:, None, None] * error_f)
-        return jax.tree.map(lambda t, part: t + jnp.sum(part, axis=0), total, pulled), None
-
+    few = max(n for n in range(1, _SAMPLES_A_TURN + 1) if num_slots % n == 0)
+    errors_f = tuple(crop_series(error_f, _size(x)) for x in memory.samples_f)
     slots = jax.tree.map(
-        lambda x: x.reshape(num_slots // few, few, *x.shape[1:]),
-        (memory.samples_f, memory.weights),
+        lambda x: x.reshape(num_slots // few, few, *x.shape[1:]), (memory.samples_f, errors_f)
     )
     return jax.lax.scan(add, jax.tree.map(jnp.zeros_like, filter_f), slots)[0]
 
