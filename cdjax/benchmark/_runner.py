@@ -35,7 +35,8 @@ class FrameRecord(NamedTuple):
       compile_seconds: compilation for this frame, with, after frame 1, the one-off
         specialisation to the distilled channels (`Tracker.compact`).
       aux: diagnostics, where the tracker's config asks for them.
-      state: the tracker's state after this frame, on the device: nothing waits for it.
+      state: the tracker's state after this frame, on the device: nothing waits for it. It lasts
+        until the next record, as the next step takes over its memory: copy what is to last longer.
     """
 
     frame_index: int
@@ -130,6 +131,8 @@ def program_of(
 ) -> tuple[Callable[..., Any], float]:
     """Returns a tracker's compiled step, and the seconds that compilation took.
 
+    The step takes over the memory of the state that it is given.
+
     Args:
       tracker: the tracker.
       params: its weights.
@@ -138,7 +141,7 @@ def program_of(
       canvas: size that frames are padded to.
     """
     padded = pad_to_canvas(frame, canvas)
-    return programs.compiled(step_alone(tracker), params, state, padded, _ONE)
+    return programs.compiled(step_alone(tracker), params, state, padded, _ONE, donate=(1,))
 
 
 def step_on(
@@ -153,7 +156,7 @@ def step_on(
     Args:
       program: from `program_of`.
       params: its weights.
-      state: after the frame before.
+      state: after the frame before; it is used up.
       frame: the frame.
       canvas: size that frames are padded to.
 

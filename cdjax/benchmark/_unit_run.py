@@ -175,5 +175,11 @@ def run_unit(
 
 def _by_layer(layers: dict[str, int] | None, states: Iterable[Any]) -> dict[str, int] | None:
     """Channels kept of each layer, in the last state that has distilled; None if not known."""
-    known = [state for state in states if hasattr(state, "selected") and state.frame_index > 0]
+    known = [
+        state
+        for state in states
+        if hasattr(state, "selected")
+        and not state.frame_index.is_deleted()  # as it is once the next step has had the state
+        and state.frame_index > 0
+    ]
     return channels_by_layer(layers, known[-1]) if layers and known else None

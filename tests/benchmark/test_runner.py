@@ -41,6 +41,13 @@ def test_second_sequence_of_the_canvas_compiles_nothing():
     assert len(traced) == 6
 
 
+def test_a_state_lasts_until_the_next_record():
+    states = [record.state for record in run(make_tracker(8, 4), PARAMS, frames_of([1] * 5), BOX)]
+    gone = [[leaf.is_deleted() for leaf in jax.tree.leaves(state)] for state in states]
+    assert all(map(any, gone[:-1])) and not any(gone[-1])
+    assert states[-1].frame_index == 4
+
+
 def test_a_tracker_that_is_not_compacted_distils_once():
     traced = []
     tracker = make_tracker(8, 4, traced.append)._replace(compact=None, room=None)
