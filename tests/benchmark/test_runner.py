@@ -44,7 +44,8 @@ def test_second_sequence_of_the_canvas_compiles_nothing():
 def test_a_state_lasts_until_the_next_record():
     states = [record.state for record in run(make_tracker(8, 4), PARAMS, frames_of([1] * 5), BOX)]
     gone = [[leaf.is_deleted() for leaf in jax.tree.leaves(state)] for state in states]
-    assert all(map(any, gone[:-1])) and not any(gone[-1])
+    assert all(map(any, gone[:-1]))
+    assert not any(gone[-1])
     assert states[-1].frame_index == 4
 
 
