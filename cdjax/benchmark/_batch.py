@@ -37,7 +37,8 @@ class Job(NamedTuple):
       box: (x, y, w, h) in the first frame, corner index from 0.
       key: a JAX random key for trackers that draw, or None.
       on_record: called with each frame's record. Its `seconds` are the frame's share of what its
-        batch took; it has no `aux`, and a `state` until the target joins the batch.
+        batch took; it has no `aux`, and a `state` until the target joins the batch, each of which
+        lasts until the next record.
     """
 
     frames: Iterator[Any]

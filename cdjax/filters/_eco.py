@@ -17,10 +17,10 @@ from cdjax.filters._memory import SampleMemory, start_memory
 from cdjax.filters._series import crop_series, make_hermitian, pad_series
 from cdjax.filters._spatial import SpatialReg, reg_energy, regularise
 
+# What ECO's gradient sums at once; the fastest on a CPU with AVX2, see BUILD_NOTES.md.
 _CHANNELS_AT_ONCE = 8
-_SAMPLES_AT_ONCE = 10
-_SAMPLES_A_TURN = 5
-"""What the gradient sums at once: what is fast on a CPU with AVX2, see BUILD_NOTES.md."""
+_SAMPLES_AT_ONCE = 10  # in the responses
+_SAMPLES_A_TURN = 5  # in the gradient's loop
 
 RealBlocks = tuple[Float[Array, "_ _ _"], ...]
 

@@ -56,7 +56,7 @@ class Programs:
         Returns:
           The programs, and the seconds their making took.
         """
-        keys = [_key_of(fn, args) for fn, args in calls]
+        keys = [(_key_of(fn, args), donate) for fn, args in calls]
         with self._lock:
             start = time.perf_counter()
             # Traced here, since jax's contexts, of precision for one, are a thread's own. Functions

@@ -20,7 +20,8 @@ def frames_of(values, hw=(48, 64)):
 
 
 def test_first_box_is_the_given_one_and_the_rest_the_trackers():
-    records = list(run(make_tracker(), PARAMS, frames_of([9, 1, 2, 3]), BOX))
+    tracker = make_tracker(8, None, [].append)  # of its own: nothing of it is compiled yet
+    records = list(run(tracker, PARAMS, frames_of([9, 1, 2, 3]), BOX))
     assert [r.frame_index for r in records] == [0, 1, 2, 3]
     np.testing.assert_array_equal([r.box for r in records], [[x, 6, 10, 12] for x in (5, 6, 8, 11)])
     assert [r.score for r in records] == [1.0, 0.5, 0.5, 0.5]

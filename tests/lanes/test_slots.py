@@ -250,6 +250,15 @@ def test_programs_are_kept_by_their_last_use_and_by_precision():
     assert held.compiled(first, square) == (kept, 0.0)
 
 
+def test_a_program_that_takes_over_memory_is_another():
+    held, square = Programs(2), jnp.ones((2, 2))
+    plain, taking = (held.compiled(jnp.negative, square, donate=given)[0] for given in ((), (0,)))
+    plain(square)
+    assert not square.is_deleted()
+    taking(square)
+    assert square.is_deleted()
+
+
 def test_at_once_as_many_devices_as_divide_the_slots():
     tracker, states, _ = start("CF2-H", (1,))
     make = functools.partial(Slots, tracker.tracker, {}, states[0], devices=jax.devices() * 2)
