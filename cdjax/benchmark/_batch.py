@@ -1,4 +1,4 @@
-"""Runs many sequences as lanes of one program: slots that are refilled as sequences end."""
+"""Runs many sequences as lanes side by side: slots that are refilled as sequences end."""
 
 import time
 from collections import deque
@@ -91,7 +91,7 @@ class _Lane:
 
 
 class _Broken(Exception):
-    """A program that lanes share has failed: the batch is lost, and those in it."""
+    """A program of the slots has failed: the batch is lost, and those in it."""
 
 
 class _Alone:
@@ -150,11 +150,15 @@ class _Chunk(NamedTuple):
     """Frames on their way: parts by slot, and what becomes of them; None if there is no frame."""
 
     parts: dict[int, _Part]
-    result: "Future[tuple[TrackOutput, float, float]] | None"
+    result: "Future[tuple[dict[int, TrackOutput], float, float]] | None"
 
 
 class _Batch:
-    """Slots of one size, from the lanes that they are made for until none fits any more."""
+    """Slots, from the lanes that they are made for until none fits any more.
+
+    Lanes in turn each have the size that their channels need, as alone, and so its bits: any fits.
+    Those at once have the size of the largest for which the slots are made.
+    """
 
     def __init__(
         self,
@@ -169,13 +173,13 @@ class _Batch:
         worker: ThreadPoolExecutor,
     ):
         self._wide, self._alone, self._worker = tracker, alone, worker
+        self._slots = Slots(tracker, params, num=num_slots, at_once=at_once)
         needs = [lane.room for lane in lanes]
-        self._room = tuple(max(sizes) for sizes in zip(*needs, strict=True))
-        self._tracker, state = self._compacted(lanes[0].state)
-        self._slots = Slots(self._tracker, params, state, num=num_slots, at_once=at_once)
+        largest = tuple(max(sizes) for sizes in zip(*needs, strict=True))
+        self._room = largest if self._slots.at_once else None
         self.unfinished: list[_Lane] = []
         self._lanes: dict[int, _Lane] = {}
-        self._joining: dict[int, Any] = {}
+        self._joining: dict[int, tuple[Any, Tracker]] = {}
         most = _CHUNK_BYTES // (num_slots * canvas[0] * canvas[1] * 3)
         period = tracker.cycle[1] if self._slots.at_once else 1
         num_frames = -(-max(1, min(_CHUNK_FRAMES, most)) // period) * period
@@ -183,28 +187,25 @@ class _Batch:
         shape = (num_slots, num_frames, *canvas, 3)
         self._buffers = deque(np.zeros(shape, np.uint8) for _ in range(2))
 
-    def _compacted(self, state: Any) -> tuple[Tracker, Any]:
-        """The tracker of the slots, and a state of their size."""
-        if self._wide.compact is None:
-            return self._wide, state
-        return self._wide.compact(state, self._room)
-
     def _has_room(self, lane: _Lane) -> bool:
-        return all(n <= r for n, r in zip(lane.room, self._room, strict=True))
+        room = lane.room if self._room is None else self._room
+        return all(n <= r for n, r in zip(lane.room, room, strict=True))
 
     def _joins(self, slot: int, lane: _Lane) -> bool:
         """Gives a slot to a lane; False if it ends before."""
-        try:
-            self._tracker, lane.state = self._compacted(lane.state)
-        except Exception as error:  # as above
-            lane.error, lane.ended = error, True
+        tracker = self._wide
+        if tracker.compact is not None:
+            try:
+                tracker, lane.state = tracker.compact(lane.state, self._room)
+            except Exception as error:  # as above
+                lane.error, lane.ended = error, True
         while self._slots.at_once and not lane.ended:
-            if phase_of(self._tracker, lane.num_read - 1) == self._tracker.cycle[0]:
+            if phase_of(tracker, lane.num_read - 1) == tracker.cycle[0]:
                 break
-            self._alone.step(self._tracker, lane)
+            self._alone.step(tracker, lane)
         if lane.ended:
             return False
-        self._lanes[slot], self._joining[slot] = lane, lane.state
+        self._lanes[slot], self._joining[slot] = lane, (lane.state, tracker)
         self.unfinished.append(lane)
         lane.state = None
         return True
@@ -267,25 +268,28 @@ class _Batch:
         return _Chunk(parts, self._worker.submit(self._work, joining, buffer, counts))
 
     def _work(
-        self, joining: dict[int, Any], frames: np.ndarray, counts: dict[int, int]
-    ) -> tuple[TrackOutput, float, float]:
+        self,
+        joining: dict[int, tuple[Any, Tracker]],
+        frames: np.ndarray,
+        counts: dict[int, int],
+    ) -> tuple[dict[int, TrackOutput], float, float]:
         """On the worker: outputs in host memory, seconds of tracking and of compilation."""
         start = time.perf_counter()
-        for slot, state in joining.items():
-            self._slots.put(slot, state)
+        for slot, (state, its_tracker) in joining.items():
+            self._slots.put(slot, state, its_tracker)
         outputs, compiled = self._slots.step(frames, counts, aux=False)
         return outputs, time.perf_counter() - start - compiled, compiled
 
     def _deliver(self, chunk: _Chunk) -> Iterator[tuple[Job, Exception | None]]:
         """Hands on the records of a chunk; yields lanes that are over."""
         try:
-            outputs, seconds, compiled = chunk.result.result() if chunk.result else (None, 0.0, 0.0)
+            outputs, seconds, compiled = chunk.result.result() if chunk.result else ({}, 0.0, 0.0)
         except Exception as error:
             raise _Broken from error
         share = seconds / max(1, sum(len(part.frames) for part in chunk.parts.values()))
         for slot, part in chunk.parts.items():
             for at, frame in enumerate(part.frames):
-                output = jax.tree.map(lambda leaf, slot=slot, at=at: leaf[slot, at], outputs)
+                output = jax.tree.map(lambda leaf, at=at: leaf[at], outputs[slot])
                 clocks = {"seconds": share, "compile_seconds": compiled}
                 part.lane.hand_on(part.first + at, frame, output, **clocks)
                 compiled = 0.0
@@ -307,8 +311,9 @@ def run_batch(
 
     A target's first two frames, in the second of which trackers distil, are a matter of its own. It
     then takes a slot, and all slots advance together by some frames a call, while the next frames
-    are read; a slot whose sequence ends is given to the next job. The slots have room for as many
-    channels as the first targets keep; one that keeps more waits for slots to be made anew.
+    are read; a slot whose sequence ends is given to the next job. Slots in turn step each target in
+    the program that it would have alone. Slots at once have room for as many channels as the first
+    targets keep; one that keeps more waits for slots to be made anew.
 
     Args:
       tracker: from `cdjax.make`; fitted to all targets, or to none.

@@ -428,7 +428,7 @@ def _time_batches(case: _Case, frames: list[Any], args: argparse.Namespace) -> l
     devices = {1: 1}
 
     def batch(size: int) -> Callable[[], Any]:
-        slots = Slots(case.tracker, params, state, num=size)
+        slots = Slots(case.tracker, params, num=size)
         # The rates of a CPU are those of all cores, whatever devices they are made into.
         devices[size] = len(slots.devices) if slots.at_once else 1
         for slot in range(size):

@@ -21,9 +21,9 @@ from cdjax.trackers._base import Tracker, TrackOutput
 class StreamPool:
     """Tracks up to `slots` targets, in videos of their own or together in one.
 
-    All targets whose frames are at hand advance in one call of a program on each device. A target
-    has the boxes that it would have alone: bit for bit on CPUs, elsewhere to rounding. Where
-    several targets share a video, give them the same array: it is moved to each device once.
+    All targets whose frames are at hand advance together, on all devices. A target has the boxes
+    that it would have alone: bit for bit on CPUs, elsewhere to rounding. Where several targets
+    share a video, give them the same array: it is moved to each device once.
 
     A tracker that distils holds arrays for all of its candidates, unless its `num_channels` says
     how many it keeps: give it, as in "DeepCD-V-11+12+21:num_channels=96".
@@ -58,10 +58,9 @@ class StreamPool:
         """
         if slots < 1:
             raise InputError(f"slots={slots}: use 1 or more")
-        self._tracker, self._at_once = tracker, at_once
+        self._tracker, self._num = tracker, slots
         self._params = jax.device_put(params)
-        self._num = slots
-        self._slots: Slots | None = None
+        self._slots = Slots(tracker, self._params, num=slots, at_once=at_once)
         self._canvas = (0, 0)
         self._ids = itertools.count()
         self._slot_of: dict[int, int] = {}
@@ -99,10 +98,6 @@ class StreamPool:
         args = (self._params, padded, box, np.array(hw, np.int32), key)
         program, _ = programs.compiled(start_of(self._tracker.init), *args)
         state = program(*args)
-        if self._slots is None:
-            self._slots = Slots(
-                self._tracker, self._params, state, num=self._num, at_once=self._at_once
-            )
         taken = set(self._slot_of.values())
         slot = next(slot for slot in range(self._num) if slot not in taken)
         self._slots.put(slot, state)
@@ -132,25 +127,21 @@ class StreamPool:
                 raise InputError(
                     f"target {target}: its frames are {width}x{height}, this one has shape {found}"
                 )
-        if not frames or self._slots is None:
-            return {}
         outputs: dict[int, TrackOutput] = {}
         for together in self._in_phase(list(frames)):
             padded = self._frames({target: seen[target] for target in together})
             counts = {self._slot_of[target]: 1 for target in together}
             found, _ = self._slots.step(padded, counts)
             for target in together:
-                slot = self._slot_of[target]
-                outputs[target] = jax.tree.map(lambda leaf, at=slot: leaf[at, 0], found)
+                output = found[self._slot_of[target]]
+                outputs[target] = jax.tree.map(lambda leaf: leaf[0], output)
         return {target: outputs[target] for target in frames}
 
     def _in_phase(self, targets: list[int]) -> list[list[int]]:
         """Targets that can be stepped in one call."""
-        slots = self._slots
-        assert slots is not None
-        if not slots.at_once:
-            return [targets]
-        phases = {target: slots.phase(self._slot_of[target]) for target in targets}
+        if not self._slots.at_once:
+            return [targets] if targets else []
+        phases = {target: self._slots.phase(self._slot_of[target]) for target in targets}
         return [
             [target for target in targets if phases[target] == phase]
             for phase, _ in Counter(phases.values()).most_common()
@@ -177,7 +168,6 @@ class StreamPool:
           InputError: if it is no target's.
         """
         self._check(target)
-        assert self._slots is not None
         return self._slots.take(self._slot_of[target])
 
     def drop(self, target: int) -> None:

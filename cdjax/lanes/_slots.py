@@ -1,7 +1,6 @@
-"""A fixed number of places for targets, tracked by a compiled program on each device."""
+"""A fixed number of places for targets, stepped by compiled programs on one or more devices."""
 
 import functools
-import itertools
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -17,8 +16,8 @@ from cdjax.lanes._step_lanes import step_at_once, step_in_turn
 from cdjax.trackers._base import Tracker, TrackOutput
 
 _AXIS = "lanes"
-MAX_PARTS = 16
-"""Most devices that lanes in turn are spread over: each compiles and holds a program of its own."""
+MAX_DEVICES = 16
+"""Most devices that lanes in turn are spread over: each compiles and holds programs of its own."""
 
 
 @functools.lru_cache(maxsize=64)
@@ -55,50 +54,61 @@ def _take(states: Any, slot: Any) -> Any:
 
 
 class _Part:
-    """Slots of one program, on one device or spread over a mesh of them."""
+    """Lanes of one size, whose states are stacked, on one device or spread over a mesh of them."""
 
-    def __init__(self, tracker: Tracker, params: Params, state: Any, num: int, mesh: Mesh):
-        self._mesh = mesh
+    def __init__(self, tracker: Tracker, params: Params, state: Any, slots: range, mesh: Mesh):
+        self.slots, self._mesh = slots, mesh
         self._lanes = NamedSharding(mesh, PartitionSpec(_AXIS))
         self._everywhere = NamedSharding(mesh, PartitionSpec())
-        self._tracker, self.num = tracker, num
-        self._params = jax.device_put(params, self._everywhere)
-        stack = lambda leaf: jnp.broadcast_to(leaf[None], (num, *leaf.shape))
+        self._tracker, self._params = tracker, params
+        stack = lambda leaf: jnp.broadcast_to(leaf[None], (len(slots), *leaf.shape))
         self._states = jax.device_put(jax.tree.map(stack, state), self._lanes)
+
+    def fits(self, tracker: Tracker, state: Any) -> bool:
+        """Whether a target's state can be stacked with the others."""
+        sizes = jax.tree.map(lambda leaf: leaf.shape[1:], self._states)
+        return tracker == self._tracker and jax.tree.map(np.shape, state) == sizes
 
     def put(self, slot: int, state: Any) -> None:
         state = jax.device_put(state, self._everywhere)
-        self._states = _put(self._states, np.int32(slot), state)
+        self._states = _put(self._states, np.int32(self.slots.index(slot)), state)
 
     def take(self, slot: int) -> Any:
-        return _take(self._states, np.int32(slot))
+        return _take(self._states, np.int32(self.slots.index(slot)))
 
     def call(
-        self, frames: np.ndarray, counts: np.ndarray, index: tuple[Any, ...]
+        self, frames: np.ndarray, counts: Mapping[int, int], index: tuple[Any, ...]
     ) -> tuple[Callable[..., Any], tuple[Any, ...]]:
         """The function that steps, and its arguments."""
-        shared = frames.shape[0] < self.num
+        shared = len(frames) == 1
+        each = np.array([counts.get(slot, 0) for slot in self.slots], np.int32)
+        own = frames if shared else frames[self.slots.start : self.slots.stop : self.slots.step]
         return _program_of(self._tracker, self._mesh, at_once=bool(index)), (
             self._params,
             self._states,
-            jax.device_put(frames, self._everywhere if shared else self._lanes),
-            jax.device_put(counts, self._lanes),
+            jax.device_put(own, self._everywhere if shared else self._lanes),
+            jax.device_put(each, self._lanes),
             *index,
         )
 
-    def run(self, program: Callable[..., Any], args: tuple[Any, ...], aux: bool) -> TrackOutput:
-        """Steps; returns outputs in host memory."""
+    def run(
+        self, program: Callable[..., Any], args: tuple[Any, ...], *, aux: bool
+    ) -> dict[int, TrackOutput]:
+        """Steps; returns each slot's outputs in host memory."""
         self._states, outputs = program(*args)
-        return jax.device_get(outputs if aux else outputs._replace(aux=()))
+        outputs = jax.device_get(outputs if aux else outputs._replace(aux=()))
+        lane = lambda at: jax.tree.map(lambda leaf: leaf[at], outputs)
+        return {slot: lane(at) for at, slot in enumerate(self.slots)}
 
 
 class Slots:
-    """States of as many targets as there are slots, spread over devices and stepped together.
+    """Places for targets, spread over devices and stepped together.
 
-    On CPUs lanes are stepped in turn, each device its own by a program of its own, since XLA
-    compiles one for several devices into other last bits. Elsewhere lanes are stepped at once, by
-    one program over a mesh of devices. See `step_in_turn`, `step_at_once`. The states' memory is
-    handed on from call to call.
+    On CPUs lanes are stepped in turn, each device its own by programs of its own, since XLA
+    compiles one for several devices into other last bits; where compacted targets have other sizes
+    than the first on their device, each has a program of its own, as alone. Elsewhere lanes are
+    stepped at once, by one program over a mesh of devices, so that all have the same size. See
+    `step_in_turn`, `step_at_once`. The states' memory is handed on from call to call.
 
     Attributes:
       tracker: the tracker of all slots.
@@ -111,18 +121,16 @@ class Slots:
         self,
         tracker: Tracker,
         params: Params,
-        state: Any,
         *,
         num: int,
         devices: Sequence[Any] | None = None,
         at_once: bool | None = None,
     ):
-        """Makes the slots.
+        """Makes the slots, which are empty.
 
         Args:
-          tracker: the tracker; where it distils, after `Tracker.compact`.
+          tracker: the tracker.
           params: its weights.
-          state: any state of it, which fills all slots until others come.
           num: how many slots.
           devices: what they are spread over, all of the default kind if None: in turn up to 16;
             at once as many as divide `num`.
@@ -131,52 +139,61 @@ class Slots:
         devices = jax.devices() if devices is None else list(devices)
         self.tracker, self.num = tracker, num
         self.at_once = devices[0].platform != "cpu" if at_once is None else at_once
-        if self.at_once:
-            self.devices = tuple(devices[: _most_divisor(num, len(devices))])
-            meshes = [self.devices]
-        else:
-            self.devices = tuple(devices[: min(num, MAX_PARTS)])
-            meshes = [(device,) for device in self.devices]
-        self._frame_index = np.zeros(num, np.int32)
-        edges = [num * at // len(meshes) for at in range(len(meshes) + 1)]
-        self._ranges = [slice(*edge) for edge in itertools.pairwise(edges)]
-        self._parts = [
-            _Part(tracker, params, self._bare(state), some.stop - some.start, Mesh(mesh, _AXIS))
-            for some, mesh in zip(self._ranges, meshes, strict=True)
-        ]
+        most = _most_divisor(num, len(devices)) if self.at_once else min(num, MAX_DEVICES)
+        self.devices = tuple(devices[:most])
+        meshes = [self.devices] if self.at_once else [(device,) for device in self.devices]
+        self._meshes = [Mesh(mesh, _AXIS) for mesh in meshes]
+        # A copy on each device, whatever the number of its parts.
+        everywhere = [NamedSharding(mesh, PartitionSpec()) for mesh in self._meshes]
+        self._params = [jax.device_put(params, place) for place in everywhere]
+        self._shared: dict[int, _Part] = {}  # by mesh
+        self._parts: dict[int, _Part] = {}  # by slot
+        self._frame_index: dict[int, int] = {}
         # A thread for each: what one thread starts on several CPU devices runs one by one.
-        self._threads = ThreadPoolExecutor(len(self._parts)) if len(self._parts) > 1 else None
+        self._threads = ThreadPoolExecutor(len(self._meshes))
 
-    def _bare(self, state: Any) -> Any:
-        """A state as it is stacked: lanes that are stepped at once share their index."""
-        return state._replace(frame_index=()) if self.at_once else state
-
-    def _place(self, slot: int) -> tuple[_Part, int]:
-        """The part that has a slot, and its number there."""
-        for part, some in zip(self._parts, self._ranges, strict=True):
-            if some.start <= slot < some.stop:
-                return part, slot - some.start
-        raise IndexError(f"slot {slot} of {self.num}")
-
-    def put(self, slot: int, state: Any) -> None:
+    def put(self, slot: int, state: Any, tracker: Tracker | None = None) -> None:
         """Gives a slot to a target.
 
         Args:
           slot: which.
           state: its state.
+          tracker: what steps it, where `Tracker.compact` has made one for this state.
+
+        Raises:
+          IndexError: if there is no such slot.
+          ValueError: if slots that are stepped at once have another tracker, or other sizes.
         """
-        self._frame_index[slot] = int(state.frame_index)
-        part, at = self._place(slot)
-        part.put(at, self._bare(state))
+        if not 0 <= slot < self.num:
+            raise IndexError(f"slot {slot} of {self.num}")
+        tracker = self.tracker if tracker is None else tracker
+        # By turns, so that a few targets keep all devices busy.
+        at = slot % len(self._meshes)
+        make = functools.partial(_Part, tracker, self._params[at], mesh=self._meshes[at])
+        index = int(state.frame_index)
+        state = state._replace(frame_index=()) if self.at_once else state  # lanes at once share it
+        if at not in self._shared:
+            self._shared[at] = make(state, range(at, self.num, len(self._meshes)))
+        if self._shared[at].fits(tracker, state):
+            self._shared[at].put(slot, state)
+            self._parts[slot] = self._shared[at]
+        elif self.at_once:
+            raise ValueError("slots at once have one size: compact all states to the same room")
+        else:
+            self._parts[slot] = make(state, range(slot, slot + 1))
+        self._frame_index[slot] = index
 
     def take(self, slot: int) -> Any:
-        """Returns a slot's state.
+        """Returns a slot's state, on the first of the devices.
 
         Args:
           slot: which.
+
+        Raises:
+          IndexError: if it has had no target.
         """
-        part, at = self._place(slot)
-        state = part.take(at)._replace(frame_index=np.int32(self._frame_index[slot]))
+        index = self._index_of(slot)
+        state = self._parts[slot].take(slot)._replace(frame_index=np.int32(index))
         # In one place, so that states of several slots can be worked with together.
         return jax.device_put(state, self.devices[0])
 
@@ -185,12 +202,20 @@ class Slots:
 
         Args:
           slot: which.
+
+        Raises:
+          IndexError: if it has had no target.
         """
-        return phase_of(self.tracker, int(self._frame_index[slot]))
+        return phase_of(self.tracker, self._index_of(slot))
+
+    def _index_of(self, slot: int) -> int:
+        if slot not in self._frame_index:
+            raise IndexError(f"slot {slot} of {self.num} has had no target")
+        return self._frame_index[slot]
 
     def step(
         self, frames: np.ndarray, counts: Mapping[int, int], *, aux: bool = True
-    ) -> tuple[TrackOutput, float]:
+    ) -> tuple[dict[int, TrackOutput], float]:
         """Tracks through the next frames.
 
         Args:
@@ -199,38 +224,38 @@ class Slots:
           aux: whether outputs keep their diagnostics.
 
         Returns:
-          Outputs [num, t, ...] in host memory, zero or without meaning beyond the counts, and the
-          seconds that compilation took.
+          Outputs [t, ...] of each slot that takes any, in host memory, zero or without meaning
+          beyond its count, and the seconds that compilation took.
 
         Raises:
+          IndexError: if a slot that is named has had no target.
           ValueError: if slots that are stepped at once are out of phase.
         """
-        each = np.zeros(self.num, np.int32)
+        counts = {slot: count for slot, count in counts.items() if count}
+        phases = sorted({self.phase(slot) for slot in counts})
+        if self.at_once and len(phases) > 1:
+            raise ValueError(f"slots at once must be in phase, these are at {phases}")
+        index = (np.int32(phases[0]),) if self.at_once and phases else ()
+        takes: dict[_Part, dict[int, int]] = {}
         for slot, count in counts.items():
-            each[slot] = count
-        index: tuple[Any, ...] = ()
-        if self.at_once:
-            phases = {self.phase(slot) for slot, count in counts.items() if count}
-            if len(phases) > 1:
-                raise ValueError(f"slots at once must be in phase, these are at {sorted(phases)}")
-            index = (np.int32(phases.pop() if phases else 0),)
-
-        calls = [
-            part.call(frames if frames.shape[0] == 1 else frames[some], each[some], index)
-            for part, some in zip(self._parts, self._ranges, strict=True)
-        ]
+            takes.setdefault(self._parts[slot], {})[slot] = count
+        calls = [part.call(frames, own, index) for part, own in takes.items()]
         # All are compiled before any runs: what fails there has moved no target.
-        ready, seconds = programs.compiled_each(calls, donate=(1,))
+        made, seconds = programs.compiled_each(calls, donate=(1,))
+        work: list[list[Any]] = [[] for _ in self._meshes]
+        for part, program, (_, args) in zip(takes, made, calls, strict=True):
+            work[part.slots.start % len(work)].append((part, program, args))
+        outputs: dict[int, TrackOutput] = {}
 
-        def work(at: int) -> TrackOutput:
-            outputs = self._parts[at].run(ready[at], calls[at][1], aux)
-            some = self._ranges[at]
-            self._frame_index[some] += each[some]
-            return outputs
+        def run(those_of_a_device: list[Any]) -> None:
+            for part, program, args in those_of_a_device:
+                found = part.run(program, args, aux=aux)
+                for slot, count in takes[part].items():
+                    outputs[slot] = found[slot]
+                    self._frame_index[slot] += count
 
-        spread = map if self._threads is None else self._threads.map
-        outputs = list(spread(work, range(len(self._parts))))
-        return jax.tree.map(lambda *leaves: np.concatenate(leaves), *outputs), seconds
+        list(self._threads.map(run, work))
+        return outputs, seconds
 
 
 def phase_of(tracker: Tracker, frame_index: int) -> int:

@@ -496,8 +496,9 @@ def _compact(
     config: CACFConfig, state: CACFState, room: tuple[int, ...] | None = None
 ) -> tuple[Tracker, CACFState]:
     """Cuts a distilled state down to the next of a few sizes; on the host."""
-    (size,) = fitting_room(_room(state), room)
-    first = state.selected.shape[0] - size
+    slots = state.selected.shape[0]
+    (size,) = fitting_room(_room(state), room, (slots,))
+    first = slots - size
     diagnostics = state.diagnostics
     if diagnostics:
         diagnostics = (diagnostics[0], diagnostics[1][first:])

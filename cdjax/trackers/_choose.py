@@ -26,12 +26,16 @@ def require_distilled(state: Any) -> None:
         )
 
 
-def fitting_room(needed: tuple[int, ...], room: tuple[int, ...] | None) -> tuple[int, ...]:
+def fitting_room(
+    needed: tuple[int, ...], room: tuple[int, ...] | None, most: tuple[int, ...]
+) -> tuple[int, ...]:
     """The room given, if all that is needed fits; the room needed if none is given."""
     if room is None:
         return needed
     if len(room) != len(needed) or any(n > r for n, r in zip(needed, room, strict=True)):
         raise InputError(f"compact: room={room} does not hold {needed}; take the largest of each")
+    if any(r > m for r, m in zip(room, most, strict=True)):
+        raise InputError(f"compact: room={room} is more than the {most} that there is")
     return room
 
 

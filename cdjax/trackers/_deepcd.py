@@ -645,8 +645,9 @@ def _compact(
     config: DeepCDConfig, state: DeepCDState, room: tuple[int, ...] | None = None
 ) -> tuple[Tracker, DeepCDState]:
     """Cuts a distilled state down to the next of a few sizes; on the host."""
-    size, *deepest = fitting_room(_room(config, state), room)
-    first = state.selected.shape[0] - size
+    slots, widths = state.selected.shape[0], config.backbone.layer_channels
+    size, *deepest = fitting_room(_room(config, state), room, (slots, len(widths), max(widths)))
+    first = slots - size
     diagnostics = state.diagnostics
     if diagnostics:
         diagnostics = (diagnostics[0], diagnostics[1][first:])

@@ -744,10 +744,11 @@ def _compact(
 ) -> tuple[Tracker, ECOState]:
     """Cuts a distilled state down to the next of a few sizes, block by block; on the host."""
     # The channels in use of each block, then spare ones, whose numbers are zero throughout.
-    sizes = fitting_room(_room(state), room)
+    in_use = _in_use(state)
+    sizes = fitting_room(_room(state), room, tuple(used.size for used in in_use))
     kept = [
         np.sort(np.argsort(~used, kind="stable")[:size])
-        for used, size in zip(_in_use(state), sizes, strict=True)
+        for used, size in zip(in_use, sizes, strict=True)
     ]
 
     def cut(blocks: Any, axis: int) -> Any:

@@ -625,8 +625,8 @@ def _compact(
     config: MDNetConfig, state: MDNetState, room: tuple[int, ...] | None = None
 ) -> tuple[Tracker, MDNetState]:
     """Cuts a distilled state down to the next of a few sizes; on the host."""
-    (size,) = fitting_room(_room(state), room)
     slots = state.selected.shape[0]
+    (size,) = fitting_room(_room(state), room, (slots,))
     width = slots * math.prod(config.grid_hw)
     start = (slots - size) * math.prod(config.grid_hw)
 

@@ -135,32 +135,36 @@ def test_a_box_that_is_not_finite_ends_its_lane_only():
     assert errors[0] is errors[2] is None
 
 
-def test_targets_that_keep_more_wait_for_larger_slots():
+@pytest.mark.parametrize("at_once", [False, True])
+def test_targets_at_once_that_keep_more_wait_for_larger_slots(at_once):
     fake = make_tracker(8, 4)
     rooms = []
 
     def compact(state, room=None):
         rooms.append(room)
-        assert room >= (int(state.box[2]),)
+        assert room is None or room >= (int(state.box[2]),)
         return fake.compact(state, room)
 
     tracker = fake._replace(room=lambda state: (int(state.box[2]),), compact=compact)
     widths = [2, 2, 5, 3, 2, 7]
     runs = [(list(frames_of(i, 20 + i)), [5, 6, w, 9]) for i, w in enumerate(widths)]
-    records, errors, _ = side_by_side(tracker, PARAMS, runs, num_slots=2)
+    records, errors, _ = side_by_side(tracker, PARAMS, runs, num_slots=2, at_once=at_once)
     assert not any(errors.values())
     for found, (frames, box) in zip(records, runs, strict=True):
         alone = run(fake, PARAMS, frames, box)
         np.testing.assert_array_equal(boxes_of(found), boxes_of(list(alone)))
-    assert set(rooms) == {(2,), (5,), (7,)}
+    assert set(rooms) == ({(2,), (5,), (7,)} if at_once else {None})
 
 
 ECO = ECO_HC_CD.replace("num_slots=4", "num_slots=4,skip_after=4,train_gap=2")
 
 
 @pytest.mark.as_shipped
-@pytest.mark.parametrize("name", ["CACF-CD", pytest.param(ECO, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "name", ["CACF-CD:num_channels=none", pytest.param(ECO, marks=pytest.mark.slow)]
+)
 def test_trackers_in_turn_equal_single_runs_bit_for_bit(name):
+    # Of the first form each keeps another number of channels.
     tracker = cdjax.make(name)
     videos = [video(seed, 14) for seed in (1, 2, 3)]
     runs = [(frames[: 14 - 3 * i], boxes[0]) for i, (frames, boxes) in enumerate(videos)]
@@ -170,6 +174,8 @@ def test_trackers_in_turn_equal_single_runs_bit_for_bit(name):
         alone = list(run(tracker, {}, frames, box))
         np.testing.assert_array_equal(boxes_of(found), boxes_of(alone))
         assert [r.num_channels for r in found] == [r.num_channels for r in alone]
+    if name != ECO:
+        assert len({tracker.room(found[1].state) for found in records}) == 3
 
 
 @pytest.mark.parametrize("name", ["CACF-CD", ECO])

@@ -128,6 +128,8 @@ def test_compaction_changes_no_box():
     np.testing.assert_allclose(found.box, expected.box, atol=1e-3)
     with pytest.raises(cdjax.InputError, match="call step first"):
         wide.tracker.compact(wide.start(frames[0], boxes[0]))
+    with pytest.raises(cdjax.InputError, match=r"room=\(32,\) is more than the \(31,\)"):
+        wide.tracker.compact(states[0], (32,))
 
 
 def test_a_black_frame_is_not_learnt():
