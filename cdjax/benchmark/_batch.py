@@ -174,9 +174,10 @@ class _Batch:
     ):
         self._wide, self._alone, self._worker = tracker, alone, worker
         self._slots = Slots(tracker, params, num=num_slots, at_once=at_once)
-        needs = [lane.room for lane in lanes]
-        largest = tuple(max(sizes) for sizes in zip(*needs, strict=True))
-        self._room = largest if self._slots.at_once else None
+        self._room: tuple[int, ...] | None = None
+        if self._slots.at_once:
+            needs = [lane.room for lane in lanes]
+            self._room = tuple(max(sizes) for sizes in zip(*needs, strict=True))
         self.unfinished: list[_Lane] = []
         self._lanes: dict[int, _Lane] = {}
         self._joining: dict[int, tuple[Any, Tracker]] = {}
@@ -188,8 +189,9 @@ class _Batch:
         self._buffers = deque(np.zeros(shape, np.uint8) for _ in range(2))
 
     def _has_room(self, lane: _Lane) -> bool:
-        room = lane.room if self._room is None else self._room
-        return all(n <= r for n, r in zip(lane.room, room, strict=True))
+        return self._room is None or all(
+            need <= size for need, size in zip(lane.room, self._room, strict=True)
+        )
 
     def _joins(self, slot: int, lane: _Lane) -> bool:
         """Gives a slot to a lane; False if it ends before."""
@@ -311,9 +313,9 @@ def run_batch(
 
     A target's first two frames, in the second of which trackers distil, are a matter of its own. It
     then takes a slot, and all slots advance together by some frames a call, while the next frames
-    are read; a slot whose sequence ends is given to the next job. Slots in turn step each target in
-    the program that it would have alone. Slots at once have room for as many channels as the first
-    targets keep; one that keeps more waits for slots to be made anew.
+    are read; a slot whose sequence ends is given to the next job. Slots in turn hold each target in
+    arrays of the size that it would have alone. Slots at once have room for as many channels as the
+    first targets keep; one that keeps more waits for slots to be made anew.
 
     Args:
       tracker: from `cdjax.make`; fitted to all targets, or to none.

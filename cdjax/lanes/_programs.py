@@ -1,6 +1,7 @@
 """Compiled programs, made ahead of time and kept while there is room."""
 
 import functools
+import os
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -68,14 +69,14 @@ class Programs:
                 if key not in self._held
             }
             if lowered:
-                with ThreadPoolExecutor(len(lowered)) as threads:
+                with ThreadPoolExecutor(min(len(lowered), os.cpu_count() or 1)) as threads:
                     made = list(threads.map(lambda one: one.compile(), lowered.values()))
                 self._held.update(zip(lowered, made, strict=True))
             seconds = time.perf_counter() - start if lowered else 0.0
             for key in keys:
                 self._held[key] = self._held.pop(key)  # to the end: used last
             found = [self._held[key] for key in keys]
-            while len(self._held) > self._size:
+            while len(self._held) > max(self._size, len(set(keys))):
                 self._held.pop(next(iter(self._held)))
             return found, seconds
 

@@ -2,13 +2,13 @@
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor, wait
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec, SingleDeviceSharding
 
 from cdjax._types import Params
 from cdjax.lanes._programs import programs
@@ -20,11 +20,13 @@ MAX_DEVICES = 16
 """Most devices that lanes in turn are spread over: each compiles and holds programs of its own."""
 
 
-@functools.lru_cache(maxsize=64)
-def _program_of(tracker: Tracker, mesh: Mesh, *, at_once: bool) -> Callable[..., Any]:
+@functools.lru_cache(maxsize=256)
+def _program_of(tracker: Tracker, mesh: Mesh | None, *, at_once: bool) -> Callable[..., Any]:
     """The function that steps all lanes, each device its own; the same for equal arguments."""
     lanes, all_ = PartitionSpec(_AXIS), PartitionSpec()
     step = functools.partial(step_at_once if at_once else step_in_turn, tracker)
+    if mesh is None:
+        return step
 
     def run(params, states, frames, *rest):
         shared = all_ if frames.shape[0] == 1 else lanes
@@ -53,16 +55,33 @@ def _take(states: Any, slot: Any) -> Any:
     return jax.tree.map(lambda leaf: leaf[slot], states)
 
 
+class _On(NamedTuple):
+    """Where lanes are: a device, or a mesh of several."""
+
+    lanes: Any
+    everywhere: Any
+    mesh: Mesh | None
+
+
+def _on(devices: Sequence[Any]) -> _On:
+    if len(devices) == 1:  # no mesh: what comes back has the placement of what was given
+        place = SingleDeviceSharding(devices[0])
+        return _On(place, place, None)
+    mesh = Mesh(devices, _AXIS)
+    return _On(
+        NamedSharding(mesh, PartitionSpec(_AXIS)), NamedSharding(mesh, PartitionSpec()), mesh
+    )
+
+
 class _Part:
     """Lanes of one size, whose states are stacked, on one device or spread over a mesh of them."""
 
-    def __init__(self, tracker: Tracker, params: Params, state: Any, slots: range, mesh: Mesh):
-        self.slots, self._mesh = slots, mesh
-        self._lanes = NamedSharding(mesh, PartitionSpec(_AXIS))
-        self._everywhere = NamedSharding(mesh, PartitionSpec())
+    def __init__(self, tracker: Tracker, params: Params, state: Any, slots: range, on: _On):
+        self.slots, self._on = slots, on
         self._tracker, self._params = tracker, params
         stack = lambda leaf: jnp.broadcast_to(leaf[None], (len(slots), *leaf.shape))
-        self._states = jax.device_put(jax.tree.map(stack, state), self._lanes)
+        # A copy, since steps take over its memory.
+        self._states = jax.device_put(jax.tree.map(stack, state), on.lanes, may_alias=False)
 
     def fits(self, tracker: Tracker, state: Any) -> bool:
         """Whether a target's state can be stacked with the others."""
@@ -70,8 +89,9 @@ class _Part:
         return tracker == self._tracker and jax.tree.map(np.shape, state) == sizes
 
     def put(self, slot: int, state: Any) -> None:
-        state = jax.device_put(state, self._everywhere)
-        self._states = _put(self._states, np.int32(self.slots.index(slot)), state)
+        state = jax.device_put(state, self._on.everywhere)
+        states = _put(self._states, np.int32(self.slots.index(slot)), state)
+        self._states = jax.device_put(states, self._on.lanes)
 
     def take(self, slot: int) -> Any:
         return _take(self._states, np.int32(self.slots.index(slot)))
@@ -83,22 +103,18 @@ class _Part:
         shared = len(frames) == 1
         each = np.array([counts.get(slot, 0) for slot in self.slots], np.int32)
         own = frames if shared else frames[self.slots.start : self.slots.stop : self.slots.step]
-        return _program_of(self._tracker, self._mesh, at_once=bool(index)), (
+        return _program_of(self._tracker, self._on.mesh, at_once=bool(index)), (
             self._params,
             self._states,
-            jax.device_put(own, self._everywhere if shared else self._lanes),
-            jax.device_put(each, self._lanes),
+            jax.device_put(own, self._on.everywhere if shared else self._on.lanes),
+            jax.device_put(each, self._on.lanes),
             *index,
         )
 
-    def run(
-        self, program: Callable[..., Any], args: tuple[Any, ...], *, aux: bool
-    ) -> dict[int, TrackOutput]:
-        """Steps; returns each slot's outputs in host memory."""
+    def run(self, program: Callable[..., Any], args: tuple[Any, ...], *, aux: bool) -> TrackOutput:
+        """Steps; returns outputs of all lanes in host memory."""
         self._states, outputs = program(*args)
-        outputs = jax.device_get(outputs if aux else outputs._replace(aux=()))
-        lane = lambda at: jax.tree.map(lambda leaf: leaf[at], outputs)
-        return {slot: lane(at) for at, slot in enumerate(self.slots)}
+        return jax.device_get(outputs if aux else outputs._replace(aux=()))
 
 
 class Slots:
@@ -111,7 +127,7 @@ class Slots:
     `step_in_turn`, `step_at_once`. The states' memory is handed on from call to call.
 
     Attributes:
-      tracker: the tracker of all slots.
+      tracker: what steps those that are put without a tracker of their own.
       num: the number of slots.
       devices: those that the slots are spread over.
       at_once: whether lanes are stepped at once, and so must be in phase.
@@ -141,24 +157,24 @@ class Slots:
         self.at_once = devices[0].platform != "cpu" if at_once is None else at_once
         most = _most_divisor(num, len(devices)) if self.at_once else min(num, MAX_DEVICES)
         self.devices = tuple(devices[:most])
-        meshes = [self.devices] if self.at_once else [(device,) for device in self.devices]
-        self._meshes = [Mesh(mesh, _AXIS) for mesh in meshes]
+        groups = [self.devices] if self.at_once else [(device,) for device in self.devices]
+        self._on = [_on(group) for group in groups]
         # A copy on each device, whatever the number of its parts.
-        everywhere = [NamedSharding(mesh, PartitionSpec()) for mesh in self._meshes]
-        self._params = [jax.device_put(params, place) for place in everywhere]
-        self._shared: dict[int, _Part] = {}  # by mesh
+        self._params = [jax.device_put(params, on.everywhere) for on in self._on]
+        self._shared: dict[int, _Part] = {}  # by group of devices
         self._parts: dict[int, _Part] = {}  # by slot
         self._frame_index: dict[int, int] = {}
         # A thread for each: what one thread starts on several CPU devices runs one by one.
-        self._threads = ThreadPoolExecutor(len(self._meshes))
+        self._threads = ThreadPoolExecutor(len(groups))
 
     def put(self, slot: int, state: Any, tracker: Tracker | None = None) -> None:
         """Gives a slot to a target.
 
         Args:
           slot: which.
-          state: its state.
-          tracker: what steps it, where `Tracker.compact` has made one for this state.
+          state: its state, of any size that the tracker steps.
+          tracker: what steps it, where `Tracker.compact` has made one for this state: of the same
+            name, so that `Tracker.cycle` is the same.
 
         Raises:
           IndexError: if there is no such slot.
@@ -168,12 +184,12 @@ class Slots:
             raise IndexError(f"slot {slot} of {self.num}")
         tracker = self.tracker if tracker is None else tracker
         # By turns, so that a few targets keep all devices busy.
-        at = slot % len(self._meshes)
-        make = functools.partial(_Part, tracker, self._params[at], mesh=self._meshes[at])
+        at = slot % len(self._on)
+        make = functools.partial(_Part, tracker, self._params[at], on=self._on[at])
         index = int(state.frame_index)
         state = state._replace(frame_index=()) if self.at_once else state  # lanes at once share it
         if at not in self._shared:
-            self._shared[at] = make(state, range(at, self.num, len(self._meshes)))
+            self._shared[at] = make(state, range(at, self.num, len(self._on)))
         if self._shared[at].fits(tracker, state):
             self._shared[at].put(slot, state)
             self._parts[slot] = self._shared[at]
@@ -229,8 +245,14 @@ class Slots:
 
         Raises:
           IndexError: if a slot that is named has had no target.
-          ValueError: if slots that are stepped at once are out of phase.
+          ValueError: if slots that are stepped at once are out of phase, or frames or counts are
+            not those of these slots.
         """
+        if len(frames) not in (1, self.num):
+            raise ValueError(f"frames of {len(frames)} slots: give those of all {self.num}, or one")
+        wrong = [count for count in counts.values() if not 0 <= count <= frames.shape[1]]
+        if wrong:
+            raise ValueError(f"counts {wrong}: there are {frames.shape[1]} frames for each slot")
         counts = {slot: count for slot, count in counts.items() if count}
         phases = sorted({self.phase(slot) for slot in counts})
         if self.at_once and len(phases) > 1:
@@ -242,7 +264,7 @@ class Slots:
         calls = [part.call(frames, own, index) for part, own in takes.items()]
         # All are compiled before any runs: what fails there has moved no target.
         made, seconds = programs.compiled_each(calls, donate=(1,))
-        work: list[list[Any]] = [[] for _ in self._meshes]
+        work: list[list[Any]] = [[] for _ in self._on]
         for part, program, (_, args) in zip(takes, made, calls, strict=True):
             work[part.slots.start % len(work)].append((part, program, args))
         outputs: dict[int, TrackOutput] = {}
@@ -251,10 +273,14 @@ class Slots:
             for part, program, args in those_of_a_device:
                 found = part.run(program, args, aux=aux)
                 for slot, count in takes[part].items():
-                    outputs[slot] = found[slot]
+                    lane = part.slots.index(slot)
+                    outputs[slot] = jax.tree.map(lambda leaf, lane=lane: leaf[lane], found)
                     self._frame_index[slot] += count
 
-        list(self._threads.map(run, work))
+        running = [self._threads.submit(run, some) for some in work]
+        wait(running)  # also where one fails: who sees the error finds none at work
+        for one in running:
+            one.result()
         return outputs, seconds
 
 

@@ -69,8 +69,8 @@ class Tracker(NamedTuple):
       compact: `(state, room=None) -> (Tracker, State)`, or None. Called on the host, outside any
         transformation, after the second frame: returns the tracker whose arrays have just the
         size that the distilled channels need, and the state cut down for it; with `room`, arrays
-        of that size, which must be no less. No array may stand in the state twice: the commands
-        let steps take over its memory.
+        of that size, which must be no less, and no more than the state holds. No array may stand
+        in the state twice: the commands let steps take over its memory.
       room: `state -> (int, ...)`, or None where `compact` is. What `compact` needs room for, after
         the second frame; several states fit the element-wise largest of theirs.
       cycle: (start, period): of states whose `frame_index` is at least `start`, a step reads no

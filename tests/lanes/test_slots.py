@@ -134,7 +134,8 @@ def test_slots_take_as_many_frames_as_they_are_given(at_once):
     for slot, state in enumerate(states):
         slots.put(slot, state)
     frames = np.stack([frames[1:4] for frames in videos])
-    outputs, _ = slots.step(frames, {0: 3, 1: 1, 3: 2})
+    outputs, compiled = slots.step(frames, {0: 3, 1: 1, 3: 2})
+    assert compiled > 0
     assert sorted(outputs) == [0, 1, 3]
     for slot, count in enumerate((3, 1, 0, 2)):
         last, expected = tracker.resume({}, states[slot], videos[slot][1 : 1 + count])
@@ -145,6 +146,7 @@ def test_slots_take_as_many_frames_as_they_are_given(at_once):
         assert int(taken.frame_index) == count
         np.testing.assert_allclose(taken.box, last.box, atol=0.02)
     assert slots.step(frames, {0: 0}) == ({}, 0.0)
+    assert slots.step(frames, {2: 1})[1] == 0, "compiled anew"
 
 
 def test_slots_at_once_must_be_in_phase():
@@ -168,7 +170,8 @@ def test_a_compacted_target_is_stepped_by_its_own_tracker():
     slots = Slots(tracker.tracker, {}, num=2, at_once=False)
     for slot, (its_tracker, state) in enumerate([own[0], wide]):
         slots.put(slot, state, its_tracker)
-    slots.step(frames[:, 1:], {0: 2, 1: 2})
+    assert slots.step(frames[:, 1:], {0: 2, 1: 1})[1] > 0
+    assert slots.step(frames[:, 1:], {1: 1})[1] == 0, "compiled anew"
     slots.put(1, own[1][1], own[1][0])
     outputs, _ = slots.step(frames[:, 1:], {1: 2})
     _, expected = tracker.resume({}, distilled[1], frames[1, 1:])
@@ -297,5 +300,11 @@ def test_devices_and_slots_that_there_are():
         slots.put(3, states[0])
     with pytest.raises(IndexError, match="slot 2 of 3 has had no target"):
         slots.take(2)
+    frames = np.zeros((3, 1, *HW, 3), np.uint8)
     with pytest.raises(IndexError, match="slot 2 of 3 has had no target"):
-        slots.step(np.zeros((1, 1, *HW, 3), np.uint8), {2: 1})
+        slots.step(frames, {2: 1})
+    with pytest.raises(ValueError, match="frames of 2 slots: give those of all 3"):
+        slots.step(frames[:2], {})
+    for count in (2, -1):
+        with pytest.raises(ValueError, match=rf"counts \[{count}\]: there are 1 frames"):
+            slots.step(frames, {0: count})
