@@ -135,11 +135,12 @@ def test_options_are_keyword_only(function):
 # Import direction
 
 
-BASE = ("_errors", "_types", "boxes")
+BASE = ("_errors", "_turns", "_types", "boxes")
 # What each part may import; nothing points back.
 MAY_IMPORT = {
     "_errors": (),
     "_folders": (),
+    "_turns": (),
     "_types": (),
     "boxes": ("_errors", "_types"),
     **{stage: BASE for stage in STAGES},

@@ -21,7 +21,7 @@ from cdjax.deep_features._mdnet import candidate_features as candidate_features
 from cdjax.deep_features._mdnet import maps_of as maps_of
 from cdjax.deep_features._names import padding_reach as padding_reach
 from cdjax.deep_features._resample import LARGEST_REGION as LARGEST_REGION
-from cdjax.deep_features._resample import cut_regions as cut_regions
+from cdjax.deep_features._resample import cut_region as cut_region
 from cdjax.deep_features._resample import resize as resize
 from cdjax.deep_features._shallow import FHOG_CHANNELS as FHOG_CHANNELS
 from cdjax.deep_features._shallow import fhog as fhog
@@ -39,7 +39,7 @@ __all__ = [
     "check_color_table",
     "check_params",
     "color_names",
-    "cut_regions",
+    "cut_region",
     "extract",
     "extract_blocks",
     "extract_needed",

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from cdjax._errors import InputError
+from cdjax._turns import in_turn
 from cdjax._types import Array, Float, Int, Params
 from cdjax.deep_features._color_names import (
     COLOR_NAME_CHANNELS,
@@ -22,10 +23,10 @@ from cdjax.deep_features._names import (
     SQUEEZENET_LAYERS,
     VGG19_LAYERS,
     VGG_M_LAYERS,
+    padding_reach,
 )
 from cdjax.deep_features._resample import resize
 from cdjax.deep_features._shallow import FHOG_CHANNELS, fhog
-from cdjax.deep_features._turns import in_turn
 
 _LAYERS = {
     "vgg19": VGG19_LAYERS,
@@ -167,7 +168,8 @@ def extract_needed(
     grid_hw: tuple[int, int],
     selected: Int[Array, " k"] | None = None,
     num_last: int | None = None,
-) -> tuple[list[Float[Array, "n h w _"]], Int[Array, " k"] | None]:
+    rim: int = 0,
+) -> tuple[list[Float[Array, "n _ _ _"]], Int[Array, " k"] | None]:
     """As `extract`, but leaves it to the caller to join layers and to gather selected channels.
 
     Both are passes over all maps; after they are cut, where they are transposed, they cost less.
@@ -176,15 +178,17 @@ def extract_needed(
       backbone: network and layers.
       params: its weights.
       patches: see `extract`.
-      grid_hw: height and width of the result, cells.
+      grid_hw: height and width of the grid, cells.
       selected: see `extract`.
       num_last: see `extract`.
+      rim: cells of the grid to leave out at each side. Where no padding shows in what is left,
+        and VGG-19's layers lie before its second pool, what only the rim needs is not computed.
 
     Returns:
-      Maps of each layer, the earlier in full and what the deepest computed; and where among all
-      their channels each of `selected` lies (None for all, in order).
+      Maps of each layer without the rim, the earlier in full and what the deepest computed; and
+      where among all their channels each of `selected` lies (None for all, in order).
     """
-    compute, index = _needed(backbone, params, grid_hw, selected, num_last)
+    compute, index = _needed(backbone, params, grid_hw, selected, num_last, rim)
     if backbone.network in _HAND_CRAFTED:
         return compute(patches), index
     check_rgb(backbone, patches)
@@ -197,14 +201,20 @@ def _needed(
     grid_hw: tuple[int, int],
     selected: Int[Array, " k"] | None,
     num_last: int | None,
+    rim: int = 0,
 ) -> tuple[Callable[[Float[Array, "m p p ch"]], list[Float[Array, "m h w _"]]], Any]:
     """What computes the maps of `extract_needed`, and its index."""
+    inner_hw = grid_hw[0] - 2 * rim, grid_hw[1] - 2 * rim
+
+    def without_rim(maps: Float[Array, "m h w c"]) -> Float[Array, "m _ _ c"]:
+        return maps[:, rim:, rim:][:, : inner_hw[0], : inner_hw[1]] if rim else maps
+
     if backbone.network in _HAND_CRAFTED:
         blocks = {"fhog": fhog, "cn": functools.partial(color_names, params)}
 
         def hand_crafted(patches: Float[Array, "m p p ch"]) -> list[Float[Array, "m h w _"]]:
             cell = _hog_cell(patches.shape[1], grid_hw)
-            return [blocks[layer](patches, cell=cell) for layer in backbone.layers]
+            return [without_rim(blocks[layer](patches, cell=cell)) for layer in backbone.layers]
 
         return hand_crafted, selected
     index, outputs = selected, None
@@ -227,9 +237,36 @@ def _needed(
     check_params(backbone, params)
 
     def of_layers(patches: Float[Array, "m p p 3"]) -> list[Float[Array, "m h w _"]]:
-        return [resize(maps, grid_hw) for maps in forward(backbone, params, patches, outputs)]
+        inner = _inner_pixels(backbone, patches.shape[1], grid_hw, rim)
+        layers = forward(backbone, params, patches, outputs, padded=inner is None)
+        if inner is None:
+            return [without_rim(resize(maps, grid_hw)) for maps in layers]
+        layers = [maps[:, part, part] for maps, part in zip(layers, inner, strict=True)]
+        return [resize(maps, inner_hw) for maps in layers]
 
     return of_layers, index
+
+
+def _inner_pixels(
+    backbone: Backbone, side: int, grid_hw: tuple[int, int], rim: int
+) -> list[slice] | None:
+    """Which pixels of each layer, computed without padding, make up the grid without its rim.
+
+    None where the rim does not hold all that padding reaches, or where pixels are not those with
+    padding: behind VGG-19's second pool, which then takes others together.
+    """
+    cell, rest = divmod(side, grid_hw[0])
+    fits = rim and not rest and grid_hw[0] == grid_hw[1]
+    if not fits or (backbone.network, backbone.padding) != ("vgg19", "zero"):
+        return None
+    inner = []
+    for layer in backbone.layers:
+        reach, step = padding_reach(layer)
+        if step > 2 or cell % step or rim * cell < reach:
+            return None
+        start = (rim * cell - reach) // step
+        inner.append(slice(start, start + (side - 2 * rim * cell) // step))
+    return inner
 
 
 def num_outputs(num_needed: int, num_all: int) -> int:
@@ -347,13 +384,21 @@ def _hog_cell(side: int, grid_hw: tuple[int, int]) -> int:
     return cell
 
 
-def network_module(backbone: Backbone) -> Any:
-    """The network of a backbone, a linen module; Flax is imported with the first."""
+def network_module(backbone: Backbone, *, padded: bool = True) -> Any:
+    """The network of a backbone, a linen module; Flax is imported with the first.
+
+    Args:
+      backbone: network and layers.
+      padded: whether VGG-19's maps keep the size of the patch.
+
+    Returns:
+      The module.
+    """
     from cdjax.deep_features._squeezenet import SqueezeNet
     from cdjax.deep_features._vgg import PY_MDNET_NORM, VGG19, VGGM
 
     if backbone.network == "vgg19":
-        return VGG19(backbone.layers, backbone.padding)
+        return VGG19(backbone.layers, backbone.padding if padded else "none")
     if backbone.network == "vgg_m":
         return VGGM(backbone.layers, backbone.padding)
     if backbone.network == "mdnet":
@@ -364,16 +409,19 @@ def network_module(backbone: Backbone) -> Any:
     return SqueezeNet(backbone.layers, version)
 
 
-@functools.partial(jax.jit, static_argnums=0, inline=True)
+@functools.partial(jax.jit, static_argnums=0, static_argnames="padded", inline=True)
 def forward(
     backbone: Backbone,
     params: Params,
     patches: Float[Array, "n p p 3"],
     outputs: Int[Array, " k"] | None = None,
+    *,
+    padded: bool = True,
 ) -> list[Float[Array, "n _ _ _"]]:
     """Runs the network; one array of maps a layer."""
     # Inlined: of the jit only its memory is wanted, since a step traces the same network often.
-    maps: Any = network_module(backbone).apply({"params": params}, patches, outputs)
+    network = network_module(backbone, padded=padded)
+    maps: Any = network.apply({"params": params}, patches, outputs)
     return [maps[layer] for layer in backbone.layers]
 
 

@@ -3,17 +3,16 @@
 import functools
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from cdjax._turns import in_turn
 from cdjax._types import Array, Float, Int
-from cdjax.deep_features._turns import in_turn
 
 LARGEST_REGION = 1.5
-"""Largest height and width of a region that `cut_regions` cuts, as fractions of the maps'."""
+"""Largest height and width of a region that `cut_region` cuts, as fractions of the maps'."""
 
 
 def resize(
@@ -45,40 +44,40 @@ def resize(
     return maps
 
 
-def cut_regions(
+def cut_region(
     maps: Sequence[Float[Array, "h w _"]],
     shift: Float[Array, "2"],
-    sizes: Float[Array, "s 2"],
+    size: Float[Array, "2"],
     *,
     out_hw: tuple[int, int],
-) -> Float[Array, "s h_out w_out c"]:
-    """Cuts regions of one centre out of maps and brings them to a grid, as `resize` does.
+) -> Float[Array, "h_out w_out c"]:
+    """Cuts a region out of maps and brings it to a grid, as `resize` does.
 
     Fast feature pyramids [1]: the maps of a patch that is a little larger, smaller or elsewhere,
     without that patch.
 
     Args:
       maps: any maps, channel last, of one height and width (a network's layers).
-      shift: (row, column) of the regions' centre from the centre of the maps, as fractions of their
+      shift: (row, column) of the region's centre from the centre of the maps, as fractions of their
         height and width.
-      sizes: height and width of each region, as fractions of the maps'; cut to `LARGEST_REGION`.
+      size: height and width of the region, as fractions of the maps'; cut to `LARGEST_REGION`.
       out_hw: rows and columns of the result, cells.
 
     Returns:
-      The regions, with the channels of all maps; the border is replicated beyond the maps.
+      The region, with the channels of all maps; the border is replicated beyond the maps.
 
     References:
       [1] Dollár et al., Fast feature pyramids for object detection, 2014. Differs: no correction
         for the power law of the scales, which lie within a few percent.
 
-    >>> whole = cut_regions([jnp.arange(4.0).reshape(4, 1, 1)], jnp.zeros(2), jnp.ones((1, 2)),
-    ...                     out_hw=(2, 1))
-    >>> whole[0, :, 0, 0].tolist()
+    >>> whole = cut_region([jnp.arange(4.0).reshape(4, 1, 1)], jnp.zeros(2), jnp.ones(2),
+    ...                    out_hw=(2, 1))
+    >>> whole[:, 0, 0].tolist()
     [0.5, 2.5]
     """
     old_hw = maps[0].shape[:2]
-    rows = _region_shares(old_hw[0], out_hw[0], shift[0], sizes[:, 0])
-    cols = _region_shares(old_hw[1], out_hw[1], shift[1], sizes[:, 1])
+    row, row_share = _region_shares(old_hw[0], out_hw[0], shift[0], size[0])
+    col, col_share = _region_shares(old_hw[1], out_hw[1], shift[1], size[1])
 
     def along(
         cells: Float[Array, "h w c"],
@@ -93,39 +92,35 @@ def cut_regions(
         ]
         return functools.reduce(jnp.add, parts)
 
-    def cut(pixels_and_shares: Any) -> Float[Array, "a w_out c"]:
+    def cut(rows: Sequence[Array]) -> Float[Array, "a w_out c"]:
         # The few pixels of each cell are gathered: on a CPU six times as fast as the product with a
         # matrix, whose entries are zeros but for them.
-        (row, row_share), (col, col_share) = pixels_and_shares
         # Joined here, in the cache: to join the maps themselves is a pass over all of them.
-        strip = jnp.concatenate([along(each, row, row_share, axis=0) for each in maps], axis=-1)
+        strip = jnp.concatenate([along(each, *rows, axis=0) for each in maps], axis=-1)
         return along(strip, col, col_share, axis=1)
 
-    # Two strips of each region at least: the compiler unrolls a single turn.
+    # Two strips at least: the compiler unrolls a single turn.
     num = next((d for d in range(2, out_hw[0]) if out_hw[0] % d == 0), out_hw[0])
-    rows = [x.reshape(len(sizes) * num, -1, x.shape[-1]) for x in rows]
-    cols = [jnp.repeat(x, num, axis=0) for x in cols]
-    return in_turn(cut, (rows, cols)).reshape(
-        len(sizes), *out_hw, sum(each.shape[-1] for each in maps)
-    )
+    strips = in_turn(cut, [x.reshape(num, -1, x.shape[-1]) for x in (row, row_share)])
+    return strips.reshape(*out_hw, -1)
 
 
 def _region_shares(
-    old: int, size: int, shift: Float[Array, ""], sizes: Float[Array, " s"]
-) -> tuple[Int[Array, "s size t"], Float[Array, "s size t"]]:
-    """The pixels of one axis that cells of regions cover, beyond the ends too, and their shares."""
+    old: int, out: int, shift: Float[Array, ""], size: Float[Array, ""]
+) -> tuple[Int[Array, "out t"], Float[Array, "out t"]]:
+    """The pixels of one axis that a region's cells cover, beyond the ends too, and their shares."""
     # So many pixels at most, the first and the last of them in part.
-    num = math.ceil(max(LARGEST_REGION * old / size, 1)) + 1
-    cell = jnp.minimum(sizes, LARGEST_REGION)[:, None] * (old / size)
-    steps = np.arange(size, dtype=np.float32) - (size - 1) / 2
-    middle = old * (0.5 + shift) + cell * steps[None]
+    num = math.ceil(max(LARGEST_REGION * old / out, 1)) + 1
+    cell = jnp.minimum(size, LARGEST_REGION) * (old / out)
+    steps = np.arange(out, dtype=np.float32) - (out - 1) / 2
+    middle = old * (0.5 + shift) + cell * steps
     # A mean over a pixel's width is the linear interpolation between pixel centres.
     half = jnp.maximum(cell, 1.0) / 2
     middle = jnp.clip(middle, -half, old + half)  # beyond, all is border, and differences round
-    low, high = (middle - half)[..., None], (middle + half)[..., None]
-    pixel = jnp.floor(low) + np.arange(num, dtype=np.float32)[None, None]
+    low, high = (middle - half)[:, None], (middle + half)[:, None]
+    pixel = jnp.floor(low) + np.arange(num, dtype=np.float32)[None]
     share = jnp.minimum(high, pixel + 1) - jnp.maximum(low, pixel)
-    return pixel.astype(jnp.int32), jnp.maximum(share, 0) / (2 * half)[..., None]
+    return pixel.astype(jnp.int32), jnp.maximum(share, 0) / (2 * half)
 
 
 def _resize_axis(

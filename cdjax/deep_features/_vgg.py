@@ -31,8 +31,8 @@ class VGG19(nn.Module):
 
     Attributes:
       layers: names to return, in network order.
-      padding: "zero", or "reflect" as the style-transfer user of the normalised weights
-        does.
+      padding: "zero", "reflect" as the style-transfer user of the normalised weights does, or
+        "none".
 
     References:
       [1] Simonyan and Zisserman, Very deep convolutional networks, 2015, config. E.
@@ -50,10 +50,11 @@ class VGG19(nn.Module):
         """Returns each layer's maps after ReLU; of the deepest only `outputs`."""
         maps = _centred(self, patches)
         taken = {}
+        pad = int(self.padding != "none")
         for name, channels in VGG19_LAYERS.items():
             if name.endswith("_1") and name != "conv1_1":
                 maps = max_pool(maps, size=2, stride=2)
-            conv = Conv(3, channels, pad=1, padding=self.padding, name=name)
+            conv = Conv(3, channels, pad=pad, padding=self.padding, name=name)
             maps = conv(maps, outputs if name == self.layers[-1] else None)
             if name in self.layers:
                 taken[name] = maps

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from cdjax import crop, deep_features, distill, filters, locate
+from cdjax._turns import in_turn
 from cdjax._types import Array, Box, Complex, Float, Int, Params, Shaped
 from cdjax.trackers._base import Tracker, TrackOutput, read_start
 from cdjax.trackers._choose import choose_channels, fitting_room, require_distilled, round_up
@@ -236,9 +237,10 @@ class DeepCDState(NamedTuple):
 
 
 _Look = Callable[
-    [Float[Array, "2"], Float[Array, "2"], Float[Array, " s"]], Float[Array, "s h w k"]
+    [Float[Array, "2"], Float[Array, "2"], Float[Array, " s"], Callable[[Array], Array]], Array
 ]
-"""Maps of regions by their centre (x, y), their height and width, px, and factors of these."""
+"""Regions by their centre (x, y), their height and width, px, and factors of these; of the maps
+[h, w, k] of each region what the last argument makes of them, stacked."""
 
 
 class _Deepest(NamedTuple):
@@ -308,11 +310,11 @@ def build_deepcd(config: DeepCDConfig, deepest: _Deepest | None = None) -> Track
         # Activations are not negative; the small number keeps the slope at zero finite.
         return maps if config.power == 1 else (maps + 1e-12) ** config.power
 
-    def spectra(maps: Float[Array, "n h w k"], channels: _Channels) -> Complex[Array, "n k h wf"]:
-        offset, gain = channels.offset[None, None, None], channels.gain[None, None, None]
-        maps = (compress(maps) - offset) * gain * window[None, :, :, None]
+    def spectra(maps: Float[Array, "h w k"], channels: _Channels) -> Complex[Array, "k h wf"]:
+        offset, gain = channels.offset[None, None], channels.gain[None, None]
+        maps = (compress(maps) - offset) * gain * window[:, :, None]
         # Channels first: the FFT runs along contiguous rows.
-        return filters.rfft2(jnp.moveaxis(maps, -1, 1))
+        return filters.rfft2(jnp.moveaxis(maps, -1, 0))
 
     def measure(
         maps: Float[Array, "h w c"],
@@ -389,7 +391,7 @@ def build_deepcd(config: DeepCDConfig, deepest: _Deepest | None = None) -> Track
     def look_at_image(params, frame, frame_hw, channels) -> _Look:
         """Patches of a frame, each through the network."""
 
-        def look(middle, size, scales):
+        def look(middle, size, scales, then):
             patches = crop.scale_pyramid(
                 frame,
                 middle,
@@ -399,7 +401,7 @@ def build_deepcd(config: DeepCDConfig, deepest: _Deepest | None = None) -> Track
                 frame_hw=frame_hw,
                 supersample=config.supersample,
             )
-            return extract(params, patches, channels)
+            return jax.vmap(then)(extract(params, patches, channels))
 
         return look
 
@@ -408,32 +410,40 @@ def build_deepcd(config: DeepCDConfig, deepest: _Deepest | None = None) -> Track
         patch, first, whole = search_patch(state, frame), centre(state.box), region_hw(state)
         used, patches, options = to_extract(patch[None], channels)
         maps, index = deep_features.extract_needed(
-            used, params, patches, grid_hw=config.fine_hw, **options
+            used, params, patches, grid_hw=config.fine_hw, rim=config.rim, **options
         )
-        rim, factor = config.rim, config.rim_factor
-        end = config.fine_hw[0] - rim
-        maps = [each[0, rim:end, rim:end] for each in maps]
+        maps, factor = [each[0] for each in maps], config.rim_factor
 
-        def look(middle, size, scales):
+        def look(middle, size, scales, then):
             shift = factor * (middle - first)[::-1] / whole
-            sizes = scales[:, None] * (factor * size / whole)[None]
-            regions = deep_features.cut_regions(maps, shift, sizes, out_hw=hw)
-            return regions if index is None else jnp.take(regions, index, axis=-1, mode="clip")
+
+            def one(scale):
+                cut_hw = scale * factor * size / whole
+                region = deep_features.cut_region(maps, shift, cut_hw, out_hw=hw)
+                if index is not None:
+                    region = jnp.take(region, index, axis=-1, mode="clip")
+                return then(region)
+
+            # All the way to the response: what one scale leaves in a CPU's cache is 2 MB.
+            return in_turn(one, scales)
 
         return look
 
     def detect(look: _Look, state, channels, model, parts):
         """Searches the scale pyramid; returns the state with its new box, and what was seen."""
-        maps = look(centre(state.box), region_hw(state), jnp.asarray(factors))
-        response = filters.respond_dcf(
-            model,
-            state.label_f,
-            spectra(maps, channels),
-            hw=hw,
-            segments=parts,
-            num_channels=channels.per_segment,
-            segment_weights=layer_weights if not config.joint else (1.0,),
-        )
+
+        def respond(maps):
+            return filters.respond_dcf(
+                model,
+                state.label_f,
+                spectra(maps, channels),
+                hw=hw,
+                segments=parts,
+                num_channels=channels.per_segment,
+                segment_weights=layer_weights if not config.joint else (1.0,),
+            )
+
+        response = look(centre(state.box), region_hw(state), jnp.asarray(factors), respond)
         peak = locate.find_peak(response, scale_penalty=config.scale_penalty)
         best = jnp.take(response, peak.best, axis=0)
         cell_px = region_hw(state) * jnp.take(factors, peak.best) / config.grid
@@ -510,7 +520,7 @@ def build_deepcd(config: DeepCDConfig, deepest: _Deepest | None = None) -> Track
         offset, gain = measure(maps[0])
         state = state._replace(offset=offset, gain=gain)
         channels = in_use(state)
-        return state._replace(model=train(spectra(maps, channels)[0], channels, segments))
+        return state._replace(model=train(spectra(maps[0], channels), channels, segments))
 
     def track_on(params: Params, state: DeepCDState, frame: Shaped[Array, "H W ch"]):
         """A frame with the channels in use."""
@@ -520,8 +530,8 @@ def build_deepcd(config: DeepCDConfig, deepest: _Deepest | None = None) -> Track
         else:
             look = look_at_features(params, state, frame, channels)
         state, output, response = detect(look, state, channels, state.model, parts)
-        template = look(centre(state.box), region_hw(state), jnp.ones(1))
-        template_f = spectra(template, channels)[0]
+        analyse = functools.partial(spectra, channels=channels)
+        template_f = look(centre(state.box), region_hw(state), jnp.ones(1), analyse)[0]
         new = train(template_f, channels, parts)
         state = state._replace(model=blend(state.model, new))
         return state, with_aux(state, output, response, template_f)
@@ -532,14 +542,14 @@ def build_deepcd(config: DeepCDConfig, deepest: _Deepest | None = None) -> Track
         first_maps = extract(params, state.first_patches, None)
         offset, gain = measure(first_maps[0])
         channels = _Channels(None, offset, gain, jnp.full(1, num_all, jnp.float32))
-        first_f = spectra(first_maps[:1], channels)[0]
+        first_f = spectra(first_maps[0], channels)
         model = train(first_f, channels, whole)
         look = look_at_image(params, frame, state.frame_hw, None)
         state, output, response = detect(look, state, channels, model, whole)
 
         patches = jnp.stack([search_patch(state, frame), object_patch(state, frame)])
         second_maps = extract(params, patches, None)
-        second_f = spectra(second_maps[:1], channels)[0]
+        second_f = spectra(second_maps[0], channels)
         history = jnp.stack([first_maps[1], second_maps[1]])
         scores = distill.friendliness(
             history,

@@ -8,10 +8,11 @@ import pytest
 from cdjax import deep_features
 from cdjax._errors import InputError
 from cdjax.deep_features import Backbone, check_params, extract_blocks, num_outputs
-from cdjax.deep_features._extract import _param_shapes, patch_by_patch
+from cdjax.deep_features._extract import _inner_pixels, _param_shapes, patch_by_patch
 
-jit = functools.partial(jax.jit, static_argnums=0, static_argnames=("grid_hw", "num_last"))
-extract, extract_needed = jit(deep_features.extract), jit(deep_features.extract_needed)
+jit = functools.partial(jax.jit, static_argnums=0)
+extract = jit(deep_features.extract, static_argnames=("grid_hw", "num_last"))
+extract_needed = jit(deep_features.extract_needed, static_argnames=("grid_hw", "num_last", "rim"))
 
 CASES = [
     ("vgg19", ("conv2_1", "conv1_1", "conv1_2"), 16, (4, 4)),
@@ -65,6 +66,33 @@ def test_selected_equals_gathered(network, layers, side, grid_hw, few):
     assert len(maps) == len(layers)
     joined = jnp.concatenate(maps, axis=-1)
     same(joined if index is None else joined[..., index], full[..., some])
+
+
+@pytest.mark.parametrize(
+    ("layers", "side", "grid", "rim", "padded"),
+    [
+        (("conv1_1", "conv1_2", "conv2_1"), 48, 24, 2, False),
+        (("conv1_1", "conv2_2"), 80, 20, 2, False),  # more is left out than padding reaches
+        (("conv1_1", "conv2_1"), 48, 24, 1, True),  # less
+        (("conv1_2", "conv3_1"), 64, 16, 4, True),  # behind the second pool
+        (("conv1_2",), 40, 16, 1, True),  # a cell is no whole number of pixels
+    ],
+)
+def test_without_a_rim_maps_are_what_is_left(layers, side, grid, rim, padded):
+    backbone = Backbone(network="vgg19", layers=layers)
+    params, patches = random_params(backbone), patches_of(side)
+    whole = extract(backbone, params, patches, grid_hw=(grid, grid))
+    some = jnp.asarray([1, 60, backbone.num_channels - 2])
+    for selected in (None, some):
+        maps, index = extract_needed(
+            backbone, params, patches, grid_hw=(grid, grid), selected=selected, rim=rim
+        )
+        maps = jnp.concatenate(maps, axis=-1)
+        found = maps if index is None else maps[..., index]
+        left = whole[:, rim:-rim, rim:-rim]
+        same(found, left if selected is None else left[..., selected])
+    # What only the rim needs is not computed.
+    assert (_inner_pixels(backbone, side, (grid, grid), rim) is None) == padded
 
 
 def test_more_than_needed_of_the_deepest_layer():

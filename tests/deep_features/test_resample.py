@@ -1,4 +1,5 @@
 import functools
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +10,7 @@ from cdjax import deep_features
 from cdjax.deep_features import LARGEST_REGION
 
 resize = jax.jit(deep_features.resize, static_argnums=1)
-cut_regions = jax.jit(deep_features.cut_regions, static_argnames="out_hw")
+cut_region = jax.jit(deep_features.cut_region, static_argnames="out_hw")
 
 
 def reference(line, size):
@@ -65,8 +66,8 @@ def test_one_cell_spreads():
 @pytest.mark.parametrize("out_hw", [(3, 4), (7, 5), (12, 9), (31, 20)])
 def test_the_whole_region_is_the_resized_map(out_hw):
     maps = jnp.asarray(np.random.default_rng(2).normal(size=(12, 9, 3)), jnp.float32)
-    whole = cut_regions([maps], jnp.zeros(2), jnp.ones((1, 2)), out_hw=out_hw)
-    np.testing.assert_allclose(whole, resize(maps[None], out_hw), atol=5e-6)
+    whole = cut_region([maps], jnp.zeros(2), jnp.ones(2), out_hw=out_hw)
+    np.testing.assert_allclose(whole, resize(maps[None], out_hw)[0], atol=5e-6)
 
 
 def region(line, size, shift, share):
@@ -84,30 +85,27 @@ def region(line, size, shift, share):
 def test_regions_are_means_of_what_their_cells_cover(size):
     line = np.random.default_rng(3).normal(size=16)
     maps = jnp.asarray(np.outer(line, np.ones(2))[:, :, None], jnp.float32)
-    sizes = jnp.array([[0.9, 1.0], [1.45, 1.0]], jnp.float32)
-    for shift in (0.0, 0.13, -0.4):
-        found = cut_regions([maps], jnp.array([shift, 0.0]), sizes, out_hw=(size, 2))
-        for lines, share in zip(found[:, :, 0, 0], (0.9, 1.45), strict=True):
-            np.testing.assert_allclose(lines, region(line, size, shift, share), atol=5e-3)
-    turned = cut_regions(
-        [maps.transpose(1, 0, 2)], jnp.array([0.0, 0.13]), sizes[:, ::-1], out_hw=(2, size)
-    )
-    upright = cut_regions([maps], jnp.array([0.13, 0.0]), sizes, out_hw=(size, 2))
-    np.testing.assert_allclose(turned, upright.transpose(0, 2, 1, 3), atol=1e-6)
+    for shift, share in itertools.product((0.0, 0.13, -0.4), (0.9, 1.45)):
+        where = jnp.array([shift, 0.0]), jnp.array([share, 1.0])
+        found = cut_region([maps], *where, out_hw=(size, 2))
+        np.testing.assert_allclose(found[:, 0, 0], region(line, size, shift, share), atol=5e-3)
+        turned = [x[::-1] for x in where]
+        turned = cut_region([maps.transpose(1, 0, 2)], *turned, out_hw=(2, size))
+        np.testing.assert_allclose(turned, found.transpose(1, 0, 2), atol=1e-6)
 
 
 def test_a_region_may_lie_outside():
     maps = jnp.arange(16, dtype=jnp.float32).reshape(4, 4, 1)
     for far in (9.0, 1e8):
-        outside = cut_regions([maps], jnp.array([-2.0, far]), jnp.ones((1, 2)), out_hw=(4, 4))
+        outside = cut_region([maps], jnp.array([-2.0, far]), jnp.ones(2), out_hw=(4, 4))
         np.testing.assert_array_equal(outside, 3.0)
 
 
 def test_a_region_is_cut_to_the_largest():
     maps = jnp.asarray(np.random.default_rng(4).normal(size=(12, 9, 2)), jnp.float32)
-    sizes = jnp.array([[1.0, 9.0], [LARGEST_REGION] * 2, [7.0, LARGEST_REGION]], jnp.float32)
-    _, largest, larger = cut_regions([maps], jnp.zeros(2), sizes, out_hw=(6, 5))
-    np.testing.assert_array_equal(larger, largest)
+    cut = lambda size: cut_region([maps], jnp.zeros(2), jnp.array(size), out_hw=(6, 5))
+    largest = cut([LARGEST_REGION] * 2)
+    np.testing.assert_array_equal(cut([7.0, LARGEST_REGION]), largest)
     assert float(jnp.ptp(largest[0])) > 0
 
 
@@ -115,13 +113,13 @@ def test_regions_of_lanes_under_jit_are_those_of_each():
     # On a CPU they are then cut strip by strip.
     rng = np.random.default_rng(5)
     maps = jnp.asarray(rng.normal(size=(2, 12, 9, 3)), jnp.float32)
-    shift, sizes = jnp.asarray(rng.normal(size=(2, 2)) / 8), jnp.ones((2, 3, 2)).at[0].set(0.7)
+    shift, size = jnp.asarray(rng.normal(size=(2, 2)) / 8), jnp.ones((2, 2)).at[0].set(0.7)
     # Of two layers, side by side.
-    plain = functools.partial(deep_features.cut_regions, out_hw=(6, 5))
+    plain = functools.partial(deep_features.cut_region, out_hw=(6, 5))
     cut = lambda maps, *where: plain([maps[..., :1], maps[..., 1:]], *where)
-    lanes = jax.jit(jax.vmap(cut))(maps, shift, sizes)
-    for lane, *arguments in zip(lanes, maps, shift, sizes, strict=True):
+    lanes = jax.jit(jax.vmap(cut))(maps, shift, size)
+    for lane, *arguments in zip(lanes, maps, shift, size, strict=True):
         whole, *where = arguments
         np.testing.assert_allclose(lane, plain([whole], *where), atol=1e-5)
-    slope = jax.jit(jax.grad(lambda maps: cut(maps, shift[0], sizes[0]).sum()))(maps[0])
-    np.testing.assert_allclose(slope.sum(), 3 * 3 * 6 * 5, rtol=1e-5)
+    slope = jax.jit(jax.grad(lambda maps: cut(maps, shift[0], size[0]).sum()))(maps[0])
+    np.testing.assert_allclose(slope.sum(), 3 * 6 * 5, rtol=1e-5)

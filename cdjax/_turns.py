@@ -25,9 +25,14 @@ def in_turn(
     Returns:
       What `one` gives, stacked.
     """
-    at_once = at_once or jax.vmap(one)
     leaves = jax.tree.leaves(items)
-    if leaves[0].shape[0] == 1 or not any(isinstance(leaf, Tracer) for leaf in leaves):
+    single = leaves[0].shape[0] == 1
+    if single and at_once is None:
+        # What `one` gathers is gathered faster without an axis for it.
+        result = one(jax.tree.map(lambda x: x[0], items))
+        return jax.tree.map(lambda x: x[None], result)
+    at_once = at_once or jax.vmap(one)
+    if single or not any(isinstance(leaf, Tracer) for leaf in leaves):
         return at_once(items)
     loop = functools.partial(jax.lax.map, one)
     return jax.lax.platform_dependent(items, cpu=loop, default=at_once)
