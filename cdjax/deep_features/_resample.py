@@ -95,9 +95,9 @@ def cut_region(
     def cut(rows: Sequence[Array]) -> Float[Array, "a w_out c"]:
         # The few pixels of each cell are gathered: on a CPU six times as fast as the product with a
         # matrix, whose entries are zeros but for them.
+        parts = [along(along(each, *rows, axis=0), col, col_share, axis=1) for each in maps]
         # Joined here, in the cache: to join the maps themselves is a pass over all of them.
-        strip = jnp.concatenate([along(each, *rows, axis=0) for each in maps], axis=-1)
-        return along(strip, col, col_share, axis=1)
+        return jnp.concatenate(parts, axis=-1)
 
     # Two strips at least: the compiler unrolls a single turn.
     num = next((d for d in range(2, out_hw[0]) if out_hw[0] % d == 0), out_hw[0])
