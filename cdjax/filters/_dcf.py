@@ -148,13 +148,12 @@ def _kernel_f(
 ) -> Complex[Array, "*b l h wf"]:
     """Linear kernel correlation of each segment of channels, divided by cells * channels."""
     lanes = (None,) * (search_f.ndim - 3)
-    # The conjugate of the sum: that of the template alone would be stored once for all searches.
-    product = jnp.conj(search_f) * template_f[lanes]
+    product = search_f * jnp.conj(template_f)[lanes]
     sums, start = [], 0
     for size in segments:
         sums.append(_sum_channels(product[..., start : start + size, :, :]))
         start += size
-    each = jnp.conj(jnp.stack(sums, axis=-3))
+    each = jnp.stack(sums, axis=-3)
     return each / (cells * num_channels[(*lanes, slice(None), None, None)])
 
 
