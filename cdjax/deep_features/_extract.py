@@ -187,7 +187,14 @@ def extract_needed(
     Returns:
       Maps of each layer without the rim, the earlier in full and what the deepest computed; and
       where among all their channels each of `selected` lies (None for all, in order).
+
+    Raises:
+      InputError: the rim leaves nothing of the grid.
     """
+    if not 0 <= 2 * rim < min(grid_hw):
+        raise InputError(
+            f"rim={rim} of a grid of {grid_hw[0]}x{grid_hw[1]}: choose one that leaves cells"
+        )
     compute, index = _needed(backbone, params, grid_hw, selected, num_last, rim)
     if backbone.network in _HAND_CRAFTED:
         return compute(patches), index

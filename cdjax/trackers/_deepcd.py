@@ -178,14 +178,14 @@ class DeepCDConfig(DistillationConfig):
         return side / (side - 2 * self.rim)
 
     def extract(self, params: Params, patches: Float[Array, "n p p ch"]) -> Float[Array, "n *_"]:
-        """Computes what of patches a frame needs at least: all candidate features."""
+        """Computes all candidate features of patches, at the size that a frame needs."""
         hw = self.grid_hw if self.pyramid == "image" else self.fine_hw
         return deep_features.extract(self.backbone, params, patches, grid_hw=hw)
 
     def extract_around(
         self, params: Params, frame: Shaped[Array, "H W 3"], box: Float[Array, "4"]
     ) -> Any:
-        """Cuts what a frame needs at least around a box, and computes all candidate features."""
+        """Cuts the patches of a frame around a box, and computes all candidate features."""
         side = self.patch_px
         cut = functools.partial(
             patches_around, frame, out_hw=(side, side), supersample=self.supersample

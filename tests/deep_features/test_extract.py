@@ -1,4 +1,5 @@
 import functools
+import re
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +9,7 @@ import pytest
 from cdjax import deep_features
 from cdjax._errors import InputError
 from cdjax.deep_features import Backbone, check_params, extract_blocks, num_outputs
-from cdjax.deep_features._extract import _inner_pixels, _param_shapes, patch_by_patch
+from cdjax.deep_features._extract import _param_shapes, patch_by_patch
 
 jit = functools.partial(jax.jit, static_argnums=0)
 extract = jit(deep_features.extract, static_argnames=("grid_hw", "num_last"))
@@ -39,6 +40,13 @@ def patches_of(side, n=2, ch=3):
 
 def same(a, b):
     np.testing.assert_allclose(a, b, rtol=0, atol=2e-5 * np.abs(b).max())
+
+
+def convolved_columns(function, patches):
+    """Columns of what each convolution gives; on a GPU, as on a CPU spare rows come to it."""
+    text = jax.jit(function).trace(patches).lower(lowering_platforms=("cuda",)).as_text()
+    lines = [line for line in text.splitlines() if "stablehlo.convolution" in line]
+    return [int(re.search(r"-> tensor<\d+x\d+x(\d+)x", line).group(1)) for line in lines]
 
 
 @pytest.mark.parametrize("few", [True, False])
@@ -82,17 +90,30 @@ def test_without_a_rim_maps_are_what_is_left(layers, side, grid, rim, padded):
     backbone = Backbone(network="vgg19", layers=layers)
     params, patches = random_params(backbone), patches_of(side)
     whole = extract(backbone, params, patches, grid_hw=(grid, grid))
+    run = functools.partial(extract_needed, backbone, params, grid_hw=(grid, grid), rim=rim)
     some = jnp.asarray([1, 60, backbone.num_channels - 2])
     for selected in (None, some):
-        maps, index = extract_needed(
-            backbone, params, patches, grid_hw=(grid, grid), selected=selected, rim=rim
-        )
+        maps, index = run(patches=patches, selected=selected)
         maps = jnp.concatenate(maps, axis=-1)
         found = maps if index is None else maps[..., index]
         left = whole[:, rim:-rim, rim:-rim]
         same(found, left if selected is None else left[..., selected])
     # What only the rim needs is not computed.
-    assert (_inner_pixels(backbone, side, (grid, grid), rim) is None) == padded
+    columns = convolved_columns(lambda patches: run(patches=patches)[0], patches)
+    assert columns[0] == (side if padded else side - 2)
+
+
+@pytest.mark.parametrize("rim", [-1, 8, 9])
+def test_a_rim_that_leaves_nothing_is_refused(rim):
+    hog = Backbone(network="hog", layers=("fhog",))
+    with pytest.raises(InputError, match=f"rim={rim} of a grid of 16x16"):
+        deep_features.extract_needed(hog, {}, patches_of(64), grid_hw=(16, 16), rim=rim)
+
+
+def test_hog_without_a_rim():
+    hog, patches = Backbone(network="hog", layers=("fhog",)), patches_of(64)
+    [maps], _ = extract_needed(hog, {}, patches, grid_hw=(16, 16), rim=3)
+    same(maps, extract(hog, {}, patches, grid_hw=(16, 16))[:, 3:-3, 3:-3])
 
 
 def test_more_than_needed_of_the_deepest_layer():

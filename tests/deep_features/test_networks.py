@@ -55,12 +55,20 @@ def dense_convolution(maps, kernel, bias, *, stride, pad):
 
 
 @pytest.mark.parametrize(
-    ("size", "stride", "pad", "inputs"),
-    [(3, 1, 1, 24), (5, 1, 2, 24), (3, 1, 0, 24), (3, 1, 2, 3), (3, 2, 1, 24), (1, 1, 0, 24)],
+    ("size", "stride", "pad", "inputs", "rows"),
+    [
+        (3, 1, 1, 24, 9),
+        (5, 1, 2, 24, 9),
+        (3, 1, 0, 24, 9),
+        (3, 1, 0, 24, 33),
+        (3, 1, 2, 3, 9),
+        (3, 2, 1, 24, 9),
+        (1, 1, 0, 24, 9),
+    ],
 )
-def test_convolutions_equal_the_definition(size, stride, pad, inputs):
+def test_convolutions_equal_the_definition(size, stride, pad, inputs, rows):
     rng = np.random.default_rng(size + stride + pad)
-    maps = rng.normal(size=(2, 3, 9, 7, inputs)).astype(np.float32)
+    maps = rng.normal(size=(2, 3, rows, 7, inputs)).astype(np.float32)
     kernel = rng.normal(size=(2, size, size, inputs, 20)).astype(np.float32)
     bias = rng.normal(size=(2, 20)).astype(np.float32)
     ways = [lambda *args: convolve(*args, stride=stride, pad=pad)]
@@ -80,13 +88,14 @@ def test_convolutions_equal_the_definition(size, stride, pad, inputs):
             np.testing.assert_allclose(one, dense, rtol=0, atol=2e-6 * dense.max())
 
 
-def test_slopes_of_a_convolution_are_those_of_products():
+@pytest.mark.parametrize(("pad", "rows"), [(1, 6), (0, 33)])
+def test_slopes_of_a_convolution_are_those_of_products(pad, rows):
     rng = np.random.default_rng(0)
-    shapes = (2, 6, 5, 24), (3, 3, 24, 20), (20,)
+    shapes = (2, rows, 5, 24), (3, 3, 24, 20), (20,)
     args = [jnp.asarray(rng.normal(size=shape), jnp.float32) for shape in shapes]
     slopes = []
     for way in (convolve, convolve_by_products):
-        total = lambda *args, way=way: jnp.sum(way(*args, pad=1) ** 2)
+        total = lambda *args, way=way: jnp.sum(way(*args, pad=pad) ** 2)
         slopes.append(jax.jit(jax.grad(total, argnums=(0, 1, 2)))(*args))
     for one, other in zip(*slopes, strict=True):
         np.testing.assert_allclose(one, other, rtol=0, atol=1e-5 * np.abs(other).max())

@@ -18,6 +18,7 @@ from tracker_cases import (
     video,
 )
 
+import cdjax
 from cdjax import crop, deep_features
 from cdjax.trackers._names import config_of
 
@@ -542,6 +543,17 @@ def test_a_pyramid_of_features_convolves_one_patch(name, patches):
     compact, state = tracker.tracker.compact(states[0])
     jaxpr = jax.make_jaxpr(compact.step)(tracker.params, state, frames[2]).jaxpr
     assert set(convolved_patches(jaxpr)) == patches
+
+
+@pytest.mark.parametrize(("platform", "at_once"), [("cpu", False), ("cuda", True)])
+def test_a_cpu_takes_the_scales_of_features_one_by_one(platform, at_once):
+    name = "CF2-V-11:pyramid=features,num_scales=5,patch_px=32,grid=8"
+    tracker, params = cdjax.make(name), params_of(name)
+    frames, boxes = video(0)
+    state = jax.eval_shape(tracker.init, params, frames[0], boxes[0])
+    lowered = jax.jit(tracker.step).trace(params, state, frames[1])
+    text = lowered.lower(lowering_platforms=(platform,)).as_text()
+    assert ("tensor<5x64x8x8xf32>" in text) == at_once
 
 
 def test_a_pyramid_of_features_sees_what_patches_see():
