@@ -35,9 +35,9 @@ def add_parser(subparsers: Any) -> None:
         "speed",
         help="time trackers side by side",
         description="Times trackers side by side on one video: compilation, "
-        "distillation, steps, the bare network (or HOG) with all candidate channels on as many "
-        "patches as a step needs, and the same with crops of such patches. Of ECO it leaves out "
-        "colours, HOG beside a network, and the scale filter.",
+        "distillation, steps, the bare network (or HOG) with all candidate channels of as many "
+        "whole patches as a step needs, and the same with crops of such patches. Of ECO it leaves "
+        "out colours, HOG beside a network, and the scale filter.",
     )
     parser.add_argument(
         "--tracker",
