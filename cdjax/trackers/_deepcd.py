@@ -424,7 +424,7 @@ def build_deepcd(config: DeepCDConfig, deepest: _Deepest | None = None) -> Track
                     region = jnp.take(region, index, axis=-1, mode="clip")
                 return then(region)
 
-            # All the way to the response: what one scale leaves in a CPU's cache is 2 MB.
+            # All the way to the response: a CPU's cache holds one scale's 2 MB, not those of all.
             return in_turn(one, scales)
 
         return look
