@@ -71,7 +71,7 @@ def missing_targets(dataset: str, root: Path) -> list[str]:
     Raises:
       InputError: as `list_targets`.
     """
-    check_root(root)
+    root = check_root(root)  # targets have absolute folders
     if dataset in ("vot", "got10k") and (names := read_list(root)):
         return [name for name in names if not (root / name / "groundtruth.txt").is_file()]
     targets = list_targets(dataset, root)

@@ -323,10 +323,10 @@ def spread(boxes: Boxes, num_frames: int) -> Float[np.ndarray, "t 4"]:
 
 
 def check_root(root: Path) -> Path:
-    """Returns the folder, or raises InputError if there is none."""
+    """Returns the folder, absolute, or raises InputError if there is none."""
     if not root.is_dir():
         raise InputError(f"{root}: no such folder; give the folder that holds sequences")
-    return root
+    return Path(os.path.abspath(root))  # "." and ".." have no name of their own
 
 
 def subfolders(root: Path) -> list[Path]:
@@ -369,7 +369,7 @@ def find_targets(
       InputError: if there is none, if two have the same name, or if the list names
         sequences that are not there.
     """
-    root = Path(os.path.abspath(check_root(root)))  # "." and ".." have no name of their own
+    root = check_root(root)
     found = targets_in(root)
     if not found:
         names = read_list(root) if listed else []

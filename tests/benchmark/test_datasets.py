@@ -1,6 +1,7 @@
 """Datasets by name: layouts on disk, tables, aliases, and annotations without frames."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -111,7 +112,7 @@ def test_the_closest_form_of_a_name_counts():
 # OTB
 
 
-def test_a_subset_is_what_is_there_and_the_rest_is_named(tmp_path):
+def test_a_subset_is_what_is_there_and_the_rest_is_named(tmp_path, monkeypatch):
     for name in ("Soccer", "carDark", "Mine"):
         write(tmp_path / name / "groundtruth_rect.txt")
         write_frames(tmp_path / name / "img", [1])
@@ -131,6 +132,8 @@ def test_a_subset_is_what_is_there_and_the_rest_is_named(tmp_path):
     assert len(missing) == 51 - 4
     assert missing[0] == "Basketball"
     assert missing_targets("otb", tmp_path) == ["NoTruth"]
+    monkeypatch.chdir(tmp_path / "Mine")
+    assert missing_targets("otb", Path("..")) == ["NoTruth"]
     assert select_targets(list_otb(tmp_path), ["Human4"])[0].name == "Human4-2"
     sequence = select_targets(list_otb(tmp_path), ["carDark"])[0].read()
     assert sequence.tags == ("IV", "BC")
